@@ -1,0 +1,27 @@
+/** What kind of thing went wrong, for programs; the message is for people. */
+export type ErrorCode =
+  | "INVALID_ARGUMENT" // the caller asked for something that makes no sense
+  | "BAD_INPUT" // a file or image given is not what it must be
+  | "UNSUPPORTED" // well-formed, but we do not do that
+  | "OUT_OF_MEMORY" // more memory than the limit allows
+  | "CANCELLED" // the caller's AbortSignal fired
+  | "IO" // the file system said no
+  | "ADDON_MISSING" // the native addon could not be loaded
+  | "INTERNAL";
+
+/** Every error this package throws on purpose. The message names the argument, what was expected and what came. */
+export class SmhdrError extends Error {
+  override readonly name = "SmhdrError";
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    options?: { cause?: unknown },
+  ) {
+    super(message, options);
+  }
+}
+
+/** Throws CANCELLED once `signal` has fired. */
+export function throwIfAborted(signal?: AbortSignal): void {
+  if (signal?.aborted) throw new SmhdrError("CANCELLED", "Cancelled.", { cause: signal.reason });
+}
