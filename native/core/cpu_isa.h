@@ -1,0 +1,17 @@
+// Which instruction set the CPU kernels use, decided once.
+#pragma once
+
+namespace smhdr {
+
+enum class CpuIsa { generic, avx2, avx512 };
+
+/// The best set this processor has, or the one the environment variable SMHDR_ISA names (generic, avx2, avx512);
+/// a name the processor or the build does not have is ignored.
+CpuIsa cpu_isa();
+
+/// Whether this processor and this build have it.
+bool cpu_has(CpuIsa isa);
+
+const char* cpu_isa_name(CpuIsa isa);
+
+}  // namespace smhdr

@@ -1,0 +1,23 @@
+import { type ErrorCode, SmhdrError } from "../errors.js";
+
+/** What the addon returns for work it runs off the main thread. */
+export interface NativeTask<T> {
+  readonly promise: Promise<T>;
+  cancel(): void;
+}
+
+/** Waits for a native task; an aborted signal stops it and rejects with CANCELLED. */
+export async function finishTask<T>(start: () => NativeTask<T>, signal?: AbortSignal): Promise<T> {
+  if (signal?.aborted) throw new SmhdrError("CANCELLED", "Cancelled.", { cause: signal.reason });
+  const task = start();
+  const cancel = () => task.cancel();
+  signal?.addEventListener("abort", cancel, { once: true });
+  try {
+    return await task.promise;
+  } catch (error) {
+    const { code, message } = error as { code?: ErrorCode; message: string };
+    throw new SmhdrError(code ?? "INTERNAL", message, { cause: error });
+  } finally {
+    signal?.removeEventListener("abort", cancel);
+  }
+}
