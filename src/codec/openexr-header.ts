@@ -1,0 +1,123 @@
+import { SmhdrError } from "../errors.js";
+
+export const EXR_COMPRESSIONS = ["none", "rle", "zips", "zip", "piz", "pxr24", "b44", "b44a", "dwaa", "dwab"] as const;
+export type ExrCompression = (typeof EXR_COMPRESSIONS)[number];
+
+export interface ExrChannel {
+  readonly name: string;
+  readonly type: "uint" | "half" | "float";
+  /** Set on channels that are already perceptual: B44 then stores them through an exponential. */
+  readonly perceptuallyLinear: boolean;
+  readonly xSampling: number;
+  readonly ySampling: number;
+}
+
+/** What the header of (the first part of) an OpenEXR file says. */
+export interface ExrHeader {
+  readonly channels: readonly ExrChannel[];
+  readonly compression: ExrCompression;
+  /** Left, top, right, bottom, inclusive. */
+  readonly dataWindow: readonly [number, number, number, number];
+  readonly chromaticities?: readonly number[];
+  readonly tiled: boolean;
+  readonly deep: boolean;
+  readonly multiPart: boolean;
+  /** Text and number attributes, by name: what writers store as metadata. */
+  readonly attributes: ReadonlyMap<string, string | number>;
+  /** Just after the header: the chunk offset table of a single-part file. */
+  readonly end: number;
+}
+
+const MAGIC = 20000630;
+
+export function isOpenExr(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x76 && bytes[1] === 0x2f && bytes[2] === 0x31 && bytes[3] === 0x01;
+}
+
+/** Reads an OpenEXR header (openexr.com, "OpenEXR File Layout"). Throws BAD_INPUT when it is damaged. */
+export function readExrHeader(bytes: Uint8Array): ExrHeader {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  try {
+    if (view.getUint32(0, true) !== MAGIC) throw badExr("does not begin with OpenEXR's magic number");
+    const flags = view.getUint32(4, true);
+    let offset = 8;
+    const text = (): string => {
+      const end = bytes.indexOf(0, offset);
+      if (end < 0 || end - offset > 255) throw badExr("has a damaged header");
+      const value = Buffer.from(bytes.buffer, bytes.byteOffset + offset, end - offset).toString("latin1");
+      offset = end + 1;
+      return value;
+    };
+    let channels: ExrChannel[] | undefined;
+    let compression: ExrCompression | undefined;
+    let dataWindow: [number, number, number, number] | undefined;
+    let chromaticities: number[] | undefined;
+    const attributes = new Map<string, string | number>();
+    for (let name = text(); name !== ""; name = text()) {
+      const type = text();
+      const size = view.getInt32(offset, true);
+      offset += 4;
+      const start = offset;
+      const end = start + size;
+      if (size < 0 || end > bytes.length) throw badExr("has a damaged header");
+      if (type === "chlist") {
+        channels = [];
+        for (let channel = text(); channel !== "" && offset < end; channel = text()) {
+          const kind = (["uint", "half", "float"] as const)[view.getInt32(offset, true)];
+          const xSampling = view.getInt32(offset + 8, true);
+          const ySampling = view.getInt32(offset + 12, true);
+          if (!kind || xSampling < 1 || ySampling < 1) throw badExr(`has a damaged channel "${channel}"`);
+          channels.push({
+            name: channel,
+            type: kind,
+            perceptuallyLinear: bytes[offset + 4] !== 0,
+            xSampling,
+            ySampling,
+          });
+          offset += 16;
+        }
+      } else if (type === "compression") {
+        compression = EXR_COMPRESSIONS[bytes[start]];
+        if (!compression) throw unsupportedExr(`compression number ${bytes[start]}`);
+      } else if (name === "dataWindow") {
+        dataWindow = [0, 4, 8, 12].map((i) => view.getInt32(start + i, true)) as [number, number, number, number];
+      } else if (type === "chromaticities") {
+        chromaticities = Array.from({ length: 8 }, (_, i) => view.getFloat32(start + 4 * i, true));
+      } else if (type === "string") {
+        attributes.set(name, Buffer.from(bytes.subarray(start, end)).toString("utf8"));
+      } else if (type === "float") {
+        attributes.set(name, view.getFloat32(start, true));
+      } else if (type === "int") {
+        attributes.set(name, view.getInt32(start, true));
+      }
+      offset = end;
+    }
+    if (!channels || !compression || !dataWindow) throw badExr("lacks its channels, compression or dataWindow");
+    const [left, top, right, bottom] = dataWindow;
+    if (right < left || bottom < top) throw badExr(`has an empty dataWindow (${dataWindow})`);
+    const multiPart = (flags & 0x1000) !== 0;
+    const type = attributes.get("type");
+    return {
+      channels,
+      compression,
+      dataWindow,
+      ...(chromaticities && { chromaticities }),
+      tiled: (flags & 0x200) !== 0 || type === "tiledimage",
+      deep: (flags & 0x800) !== 0,
+      multiPart,
+      attributes,
+      end: offset,
+    };
+  } catch (error) {
+    if (error instanceof RangeError) throw badExr("is cut off in its header");
+    throw error;
+  }
+}
+
+export function badExr(what: string, cause?: unknown): SmhdrError {
+  return new SmhdrError("BAD_INPUT", `OpenEXR file ${what}.`, { cause });
+}
+
+export function unsupportedExr(what: string): SmhdrError {
+  return new SmhdrError("UNSUPPORTED", `OpenEXR file: ${what} cannot be read.`);
+}

@@ -1,0 +1,63 @@
+import { EXRLoader } from "three/examples/jsm/loaders/EXRLoader.js";
+import type { Image, Primaries } from "../image.js";
+import { badExr, type ExrHeader, readExrHeader, unsupportedExr } from "./openexr-header.js";
+
+const MAX_PIXELS = 2 ** 28;
+const THREE_FLOAT_TYPE = 1015;
+
+/**
+ * Decodes the (first) image of an OpenEXR file to float32 linear RGB: its data window, red, green and blue, or
+ * luminance alone as grey. Scan lines and tiles (the largest level), every lossless and lossy compression. Alpha is
+ * dropped, colours stay as stored (premultiplied). Throws BAD_INPUT for damaged files, UNSUPPORTED for deep data and
+ * other channels.
+ */
+export function decodeOpenExr(bytes: Uint8Array): Image {
+  const header = readExrHeader(bytes);
+  const [left, top, right, bottom] = header.dataWindow;
+  const width = right - left + 1;
+  const height = bottom - top + 1;
+  if (width * height > MAX_PIXELS) throw unsupportedExr(`${width}x${height} pixels (at most ${MAX_PIXELS})`);
+  if (header.deep) throw unsupportedExr("deep data");
+  return {
+    width,
+    height,
+    channels: 3,
+    data: decodeFullResolution(bytes, header, width, height),
+    encoding: { transfer: "linear", primaries: primariesOf(header) },
+  };
+}
+
+function decodeFullResolution(bytes: Uint8Array, header: ExrHeader, width: number, height: number): Float32Array {
+  const names = header.channels.map((channel) => channel.name);
+  if (!["R", "G", "B"].every((name) => names.includes(name)) && !names.includes("Y")) {
+    throw unsupportedExr(`channels ${names.join(", ")} (R, G, B or Y were expected)`);
+  }
+  // three takes every channel for one type and, but for B44, for full resolution.
+  if (new Set(header.channels.map((channel) => channel.type)).size > 1) throw unsupportedExr("channels of mixed types");
+  const subsampled = header.channels.some((channel) => channel.xSampling > 1 || channel.ySampling > 1);
+  if (subsampled && !header.compression.startsWith("b44"))
+    throw unsupportedExr(`${header.compression} with subsampling`);
+  const buffer = bytes.slice().buffer;
+  let rgba: Float32Array;
+  try {
+    rgba = new EXRLoader().setDataType(THREE_FLOAT_TYPE).parse(buffer).data;
+  } catch (error) {
+    throw badExr(`is damaged (${error instanceof Error ? error.message : error})`, error);
+  }
+  const data = new Float32Array(width * height * 3);
+  for (let y = 0, to = 0; y < height; y++) {
+    for (let x = 0, from = 4 * width * (height - 1 - y); x < width; x++, from += 4, to += 3) {
+      data[to] = rgba[from];
+      data[to + 1] = rgba[from + 1];
+      data[to + 2] = rgba[from + 2];
+    }
+  }
+  return data;
+}
+
+const REC709 = [0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329];
+
+function primariesOf({ chromaticities: c }: ExrHeader): Primaries {
+  if (!c || c.every((value, i) => Math.abs(value - REC709[i]) < 1e-4)) return "srgb";
+  return { red: [c[0], c[1]], green: [c[2], c[3]], blue: [c[4], c[5]], white: [c[6], c[7]] };
+}

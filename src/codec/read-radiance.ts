@@ -1,0 +1,27 @@
+import { readFile } from "node:fs/promises";
+import { SmhdrError } from "../errors.js";
+import type { Image } from "../image.js";
+import { decodeOpenExr } from "./openexr.js";
+import { isOpenExr } from "./openexr-header.js";
+import { decodeRadianceHdr, isRadianceHdr } from "./radiance-hdr.js";
+
+/**
+ * Reads a linear picture, OpenEXR or Radiance, told apart by its first bytes and not by its name: float32 RGB.
+ * Throws IO where the file cannot be read, BAD_INPUT where it is neither or damaged.
+ */
+export async function readRadiance(path: string): Promise<Image> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(path);
+  } catch (error) {
+    throw new SmhdrError("IO", `${path}: cannot be read (${(error as Error).message}).`, { cause: error });
+  }
+  try {
+    if (isOpenExr(bytes)) return decodeOpenExr(bytes);
+    if (isRadianceHdr(bytes)) return decodeRadianceHdr(bytes);
+  } catch (error) {
+    if (error instanceof SmhdrError) throw new SmhdrError(error.code, `${path}: ${error.message}`, { cause: error });
+    throw error;
+  }
+  throw new SmhdrError("BAD_INPUT", `${path}: neither an OpenEXR nor a Radiance file.`);
+}
