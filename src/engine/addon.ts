@@ -2,21 +2,15 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type ErrorCode, SmhdrError, throwIfAborted } from "../errors.js";
+import { SmhdrError } from "../errors.js";
 
 /**
  * What the native addon exports: the one place that declares it. Whoever adds a function to native/addon adds its type
- * here. Long functions return a Task: call them through runTask.
+ * here. Long functions return a NativeTask: call them through finishTask (task.ts).
  */
 export interface Addon {
   /** The instruction set the kernels were chosen for ("generic", "avx2", "avx512") and the number of processors. */
   cpuInfo(): { readonly isa: string; readonly processors: number };
-}
-
-/** Work under way in the addon's threads. Its promise rejects with an error whose `code` is one of ErrorCode. */
-export interface Task<T> {
-  readonly promise: Promise<T>;
-  cancel(): void;
 }
 
 const packageRoot = fileURLToPath(new URL("../../", import.meta.url));
@@ -76,44 +70,4 @@ export function loadAddon(): Addon {
 /** The file the addon was loaded from. Throws as loadAddon does. */
 export function addonPath(): string {
   return load().path;
-}
-
-/**
- * Starts a task and waits for it; `signal` cancels it.
- * @throws SmhdrError with the addon's code; CANCELLED once the signal has fired.
- */
-export async function runTask<T>(start: () => Task<T>, signal?: AbortSignal): Promise<T> {
-  throwIfAborted(signal);
-  try {
-    const task = start();
-    const cancel = () => task.cancel();
-    signal?.addEventListener("abort", cancel, { once: true });
-    try {
-      return await task.promise;
-    } finally {
-      signal?.removeEventListener("abort", cancel);
-    }
-  } catch (error) {
-    throw fromAddonError(error);
-  }
-}
-
-const errorCodes = new Set<string>([
-  "INVALID_ARGUMENT",
-  "UNSUPPORTED",
-  "OUT_OF_MEMORY",
-  "CANCELLED",
-  "IO",
-  "INTERNAL",
-] satisfies ErrorCode[]);
-
-/** An error that came from the addon as one of this package's own; one without a known code is INTERNAL. */
-function fromAddonError(error: unknown): SmhdrError {
-  if (error instanceof SmhdrError) return error;
-  const { code, message } = error as { code?: unknown; message?: unknown };
-  return new SmhdrError(
-    errorCodes.has(String(code)) ? (code as ErrorCode) : "INTERNAL",
-    typeof message === "string" ? message : String(error),
-    { cause: error },
-  );
 }
