@@ -1,0 +1,84 @@
+import type { Encoding, PixelData } from "../image.js";
+import { linearTable, toLinear } from "./transfer.js";
+
+/**
+ * A small linear picture of one exposure, for finding exposure ratios and alignment without touching the full pixels.
+ * Linear light in the exposure's own scale (1.0 = this exposure clips) and its own primaries, interleaved RGB.
+ */
+export interface Proxy {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Float32Array;
+  /**
+   * A proxy pixel is the mean of a scale x scale block of the photograph (an integer, 1 for small photographs; the last
+   * column and row may cover fewer). Pixel centres: photograph = (proxy + 0.5) * scale - 0.5.
+   */
+  readonly scale: number;
+}
+
+/** Proxies hold at most about this many pixels. */
+export const PROXY_PIXELS = 2_000_000;
+
+/** The smallest whole factor that brings width x height to PROXY_PIXELS or fewer. */
+export function proxyScale(width: number, height: number): number {
+  let scale = 1;
+  while (Math.ceil(width / scale) * Math.ceil(height / scale) > PROXY_PIXELS) scale++;
+  return scale;
+}
+
+/** Builds a proxy from RGB rows fed from top to bottom. */
+export class ProxyBuilder {
+  readonly scale: number;
+  private readonly outWidth: number;
+  private readonly outHeight: number;
+  private readonly data: Float32Array;
+  private y = 0;
+
+  constructor(
+    private readonly width: number,
+    private readonly height: number,
+    private readonly encoding: Encoding,
+  ) {
+    this.scale = proxyScale(width, height);
+    this.outWidth = Math.ceil(width / this.scale);
+    this.outHeight = Math.ceil(height / this.scale);
+    this.data = new Float32Array(this.outWidth * this.outHeight * 3);
+  }
+
+  /** Adds the next rows: interleaved RGB, a whole number of rows. */
+  add(rows: PixelData): void {
+    const { width, scale, outWidth, data } = this;
+    const { transfer } = this.encoding;
+    const linear =
+      rows instanceof Float32Array ? undefined : linearTable(transfer, rows.BYTES_PER_ELEMENT === 1 ? 8 : 16);
+    const count = rows.length / (width * 3);
+    for (let row = 0; row < count; row++, this.y++) {
+      const target = Math.floor(this.y / scale) * outWidth * 3;
+      let from = row * width * 3;
+      for (let x = 0, column = 0, left = scale; x < width; x++, from += 3) {
+        const to = target + column * 3;
+        for (let c = 0; c < 3; c++)
+          data[to + c] += linear ? linear[rows[from + c]] : toLinear(transfer, rows[from + c]);
+        if (--left === 0) {
+          left = scale;
+          column++;
+        }
+      }
+    }
+  }
+
+  /** The finished proxy, once every row was added. */
+  finish(): Proxy {
+    const { scale, outWidth, outHeight, data } = this;
+    if (scale > 1) {
+      for (let y = 0, i = 0; y < outHeight; y++) {
+        const tall = Math.min(scale, this.height - y * scale);
+        for (let x = 0; x < outWidth; x++, i += 3) {
+          const area = tall * Math.min(scale, this.width - x * scale);
+          for (let c = 0; c < 3; c++) data[i + c] /= area;
+        }
+      }
+    }
+    return { width: outWidth, height: outHeight, data, scale };
+  }
+}
