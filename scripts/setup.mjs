@@ -1,6 +1,7 @@
 // Brings a working tree, even a fresh clone, to where it can run: dependencies, native addon, compiled TypeScript.
-// Plain Node and nothing installed. Does only what is out of date.
-import { existsSync, readFileSync } from "node:fs";
+// Plain Node and nothing installed. Does only what is out of date; with --clean the TypeScript is compiled afresh, so
+// that nothing of a deleted source stays in dist (npm pack).
+import { chmodSync, existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildAddon, requireTools, root, run } from "./build-addon.mjs";
@@ -51,10 +52,12 @@ export function setUp() {
 }
 
 function compile() {
+  if (process.argv.includes("--clean")) rmSync(join(root, "dist"), { recursive: true, force: true });
   const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
   if (!run(process.execPath, [tsc, "--incremental", "--tsBuildInfoFile", "dist/.tsbuildinfo"])) {
     throw new Error("The TypeScript sources do not compile: see above.");
   }
+  chmodSync(join(root, "dist", "cli", "smhdr.js"), 0o755);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -1,0 +1,52 @@
+import { availableParallelism } from "node:os";
+import { InvalidArgumentError } from "commander";
+
+/** "0,2,4" -> [0, 2, 4]. */
+export function parseExposureValues(text: string): number[] {
+  const values = text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
+  if (!values.every(Number.isFinite)) {
+    throw new InvalidArgumentError("Expected exposure values in stops, separated by commas, such as 0,2,4.");
+  }
+  return values;
+}
+
+/** A whole number, at least `least`. */
+export function parseCount(least: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === "" || !Number.isInteger(value) || value < least) {
+      throw new InvalidArgumentError(`Expected a whole number, ${least} or more.`);
+    }
+    return value;
+  };
+}
+
+/** Threads: a whole number from 1 to four for every processor; more would only get in each other's way. */
+export function parseThreads(text: string): number {
+  const threads = parseCount(1)(text);
+  const most = 4 * availableParallelism();
+  if (threads > most) throw new InvalidArgumentError(`Expected at most ${most} threads on this machine.`);
+  return threads;
+}
+
+/** "auto", "full", or the side of a tile in pixels. */
+export function parseTile(text: string): "auto" | "full" | number {
+  return text === "auto" || text === "full" ? text : parseCount(64)(text);
+}
+
+const sizeUnits: Record<string, number> = { "": 0, b: 0, k: 1, m: 2, g: 3, t: 4 };
+const leastMemory = 2 ** 26;
+
+/** A size such as 512M, 2G, 1.5GiB or a number of bytes; K, M and G are powers of 1024. Returns bytes. */
+export function parseMemory(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text.trim());
+  if (!match) throw new InvalidArgumentError("Expected a size such as 512M or 2G.");
+  const bytes = Math.floor(Number(match[1]) * 1024 ** sizeUnits[match[2].toLowerCase()]);
+  if (!(bytes >= leastMemory)) throw new InvalidArgumentError("Expected 64M or more.");
+  return bytes;
+}
+
+/** Gathers an option that may be given several times. */
+export function collect(value: string, previous: string[] | undefined): string[] {
+  return [...(previous ?? []), value];
+}

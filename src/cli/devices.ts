@@ -1,0 +1,19 @@
+import type { Command } from "commander";
+import { listDevices } from "../engine/devices.js";
+import { runCommand } from "./run-command.js";
+
+export function registerDevices(program: Command): void {
+  program
+    .command("devices")
+    .description("list the devices that can do the computing")
+    .option("--json", "print one JSON object a line")
+    .addHelpText("after", "\nExamples:\n  smhdr devices\n  smhdr devices --json")
+    .action((options: { json?: boolean }) =>
+      runCommand(options, async (reporter) => {
+        for (const { name, model, threads, instructionSet } of listDevices()) {
+          const text = `${name}\t${model}, ${threads} threads, ${instructionSet} kernels`;
+          reporter.result(text, { name, model, threads, instructionSet });
+        }
+      }),
+    );
+}

@@ -1,0 +1,28 @@
+#!/usr/bin/env node
+import { createRequire } from "node:module";
+import { Command, CommanderError } from "commander";
+import { registerBuildAddon } from "./build-addon.js";
+import { registerDevices } from "./devices.js";
+
+const { version, description } = createRequire(import.meta.url)("../../package.json");
+
+const program = new Command("smhdr")
+  .description(`${description}.`)
+  .version(version, "-v, --version")
+  .showHelpAfterError("(smhdr --help, or smhdr <command> --help, shows how to call it)")
+  .exitOverride();
+registerDevices(program);
+registerBuildAddon(program);
+
+// A reader that has seen enough (smhdr ... | head) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(0);
+});
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error;
+  process.exitCode = error.exitCode === 0 ? 0 : 2; // commander has printed its message
+}
