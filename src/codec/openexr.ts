@@ -1,13 +1,14 @@
 import { EXRLoader } from "three/examples/jsm/loaders/EXRLoader.js";
 import type { Image, Primaries } from "../image.js";
 import { badExr, type ExrHeader, readExrHeader, unsupportedExr } from "./openexr-header.js";
+import { decodeLuminanceChroma } from "./openexr-luminance-chroma.js";
 
 const MAX_PIXELS = 2 ** 28;
 const THREE_FLOAT_TYPE = 1015;
 
 /**
- * Decodes the (first) image of an OpenEXR file to float32 linear RGB: its data window, red, green and blue, or
- * luminance alone as grey. Scan lines and tiles (the largest level), every lossless and lossy compression. Alpha is
+ * Decodes the (first) image of an OpenEXR file to float32 linear RGB: its data window, red, green and blue,
+ * luminance/chroma, or luminance alone as grey. Scan lines and tiles (the largest level), every lossless and lossy compression. Alpha is
  * dropped, colours stay as stored (premultiplied). Throws BAD_INPUT for damaged files, UNSUPPORTED for deep data and
  * other channels.
  */
@@ -18,25 +19,22 @@ export function decodeOpenExr(bytes: Uint8Array): Image {
   const height = bottom - top + 1;
   if (width * height > MAX_PIXELS) throw unsupportedExr(`${width}x${height} pixels (at most ${MAX_PIXELS})`);
   if (header.deep) throw unsupportedExr("deep data");
-  return {
-    width,
-    height,
-    channels: 3,
-    data: decodeFullResolution(bytes, header, width, height),
-    encoding: { transfer: "linear", primaries: primariesOf(header) },
-  };
+  const names = header.channels.map((channel) => channel.name);
+  const has = (...wanted: string[]) => wanted.every((name) => names.includes(name));
+  const primaries = primariesOf(header);
+  let data: Float32Array;
+  if (has("Y", "RY", "BY")) data = decodeLuminanceChroma(bytes, header, primaries);
+  else if (has("R", "G", "B") || has("Y")) data = decodeFullResolution(bytes, header, width, height);
+  else throw unsupportedExr(`channels ${names.join(", ")} (R, G, B or Y were expected)`);
+  return { width, height, channels: 3, data, encoding: { transfer: "linear", primaries } };
 }
 
 function decodeFullResolution(bytes: Uint8Array, header: ExrHeader, width: number, height: number): Float32Array {
-  const names = header.channels.map((channel) => channel.name);
-  if (!["R", "G", "B"].every((name) => names.includes(name)) && !names.includes("Y")) {
-    throw unsupportedExr(`channels ${names.join(", ")} (R, G, B or Y were expected)`);
-  }
-  // three takes every channel for one type and, but for B44, for full resolution.
+  // three takes every channel for one type and for full resolution.
   if (new Set(header.channels.map((channel) => channel.type)).size > 1) throw unsupportedExr("channels of mixed types");
-  const subsampled = header.channels.some((channel) => channel.xSampling > 1 || channel.ySampling > 1);
-  if (subsampled && !header.compression.startsWith("b44"))
-    throw unsupportedExr(`${header.compression} with subsampling`);
+  if (header.channels.some((channel) => channel.xSampling > 1 || channel.ySampling > 1)) {
+    throw unsupportedExr("subsampled channels other than luminance/chroma");
+  }
   const buffer = bytes.slice().buffer;
   let rgba: Float32Array;
   try {

@@ -1,0 +1,67 @@
+import type { Chromaticities, Primaries } from "../image.js";
+
+/** Nine numbers, row by row. */
+export type Matrix3 = readonly number[];
+
+const D65 = [0.3127, 0.329] as const;
+
+const NAMED: Record<Exclude<Primaries, Chromaticities>, Chromaticities> = {
+  srgb: { red: [0.64, 0.33], green: [0.3, 0.6], blue: [0.15, 0.06], white: D65 },
+  "display-p3": { red: [0.68, 0.32], green: [0.265, 0.69], blue: [0.15, 0.06], white: D65 },
+  "adobe-rgb": { red: [0.64, 0.33], green: [0.21, 0.71], blue: [0.15, 0.06], white: D65 },
+  prophoto: {
+    red: [0.734699, 0.265301],
+    green: [0.159597, 0.840403],
+    blue: [0.036598, 0.000105],
+    white: [0.345704, 0.35854],
+  },
+  rec2020: { red: [0.708, 0.292], green: [0.17, 0.797], blue: [0.131, 0.046], white: D65 },
+};
+
+export function chromaticitiesOf(primaries: Primaries): Chromaticities {
+  return typeof primaries === "string" ? NAMED[primaries] : primaries;
+}
+
+/** Linear RGB of these primaries to CIE XYZ, white at Y = 1 (SMPTE RP 177). The middle row are the luminance weights. */
+export function rgbToXyz(primaries: Primaries): Matrix3 {
+  const { red, green, blue, white } = chromaticitiesOf(primaries);
+  const columns = [red, green, blue].map(([x, y]) => [x, y, 1 - x - y]);
+  const p = [0, 1, 2].flatMap((row) => columns.map((column) => column[row]));
+  const [wx, wy] = white;
+  const s = apply(invert(p), [wx / wy, 1, (1 - wx - wy) / wy]);
+  return p.map((value, i) => value * s[i % 3]);
+}
+
+/** Linear RGB from one set of primaries to another, whites adapted after Bradford. */
+export function rgbToRgb(from: Primaries, to: Primaries): Matrix3 {
+  const adapt = bradford(chromaticitiesOf(from).white, chromaticitiesOf(to).white);
+  return multiply(invert(rgbToXyz(to)), multiply(adapt, rgbToXyz(from)));
+}
+
+const BRADFORD: Matrix3 = [0.8951, 0.2664, -0.1614, -0.7502, 1.7135, 0.0367, 0.0389, -0.0685, 1.0296];
+
+function bradford(from: readonly [number, number], to: readonly [number, number]): Matrix3 {
+  const cone = ([x, y]: readonly [number, number]) => apply(BRADFORD, [x / y, 1, (1 - x - y) / y]);
+  const source = cone(from);
+  const target = cone(to);
+  const gains = [0, 1, 2].flatMap((i) => [0, 1, 2].map((j) => (i === j ? target[i] / source[i] : 0)));
+  return multiply(invert(BRADFORD), multiply(gains, BRADFORD));
+}
+
+export function apply(m: Matrix3, v: readonly number[]): [number, number, number] {
+  const row = (i: number) => m[i] * v[0] + m[i + 1] * v[1] + m[i + 2] * v[2];
+  return [row(0), row(3), row(6)];
+}
+
+export function multiply(a: Matrix3, b: Matrix3): Matrix3 {
+  return Array.from({ length: 9 }, (_, i) => {
+    const row = i - (i % 3);
+    return a[row] * b[i % 3] + a[row + 1] * b[3 + (i % 3)] + a[row + 2] * b[6 + (i % 3)];
+  });
+}
+
+export function invert([a, b, c, d, e, f, g, h, i]: Matrix3): Matrix3 {
+  const det = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g);
+  const adjugate = [e * i - f * h, c * h - b * i, b * f - c * e, f * g - d * i, a * i - c * g, c * d - a * f];
+  return [...adjugate, d * h - e * g, b * g - a * h, a * e - b * d].map((value) => value / det);
+}
