@@ -1,0 +1,249 @@
+#include "smhdr/align.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <optional>
+#include <string>
+
+#include "align/pyramid.h"
+#include "align/refine.h"
+#include "align/search.h"
+#include "align/warp.h"
+
+namespace smhdr {
+namespace {
+
+using namespace align;
+
+constexpr int64_t kShortestSide = 48;      // below it there is too little to judge by
+constexpr int64_t kMostPoints = 160'000;   // textured pixels looked at on one scale
+constexpr int64_t kPerspectiveSide = 200;  // longer side from which a scale can tell perspective
+constexpr size_t kCandidates = 5;
+constexpr int64_t kFewestBlocks = 8;
+constexpr double kLeastOverlap = 0.1;       // of the held-out texture, seen well by both exposures
+constexpr double kLeastCorrelation = 0.35;  // unrelated pictures stay near 0
+constexpr double kSignificance = 4;
+constexpr double kLeastGain = 0.03;         // of the robust cost: "clearly better" than unaligned
+constexpr double kRicherGain = 0.005;       // of the robust cost: what a richer model must bring
+constexpr double kLargestMotion = 0.3;      // of the longer side
+constexpr double kStillPixels = 0.15;       // full-resolution pixels
+constexpr double kStillProxyPixels = 0.08;  // what can be told on a small picture
+
+/// An exposure at all scales, with its textured pixels once somebody is compared with it.
+struct Prepared {
+  std::vector<Level> levels;
+  std::vector<Selection> points;
+};
+
+/// The warp found between two exposures and what the held-out pixels say of it.
+struct Found {
+  AlignOutcome outcome = AlignOutcome::no_overlap;
+  AlignModel model = AlignModel::identity;
+  Matrix warp = kIdentity;
+  Verdict before, after;
+};
+
+class Aligner {
+ public:
+  Aligner(std::span<const AlignImage> images, const AlignOptions& options, ThreadPool& pool, const Progress& progress)
+      : images_(images),
+        pool_(pool),
+        progress_(progress),
+        prepared_(images.size()),
+        full_(double(images[0].width), double(images[0].height), double(images[0].width) / double(options.full_width),
+              double(images[0].height) / double(options.full_height)),
+        scale_(double(options.full_width) / double(images[0].width)) {}
+
+  const Grid& full() const { return full_; }
+  bool stopped() const { return progress_.stop(); }
+
+  /// Compares two exposures; the warp maps `fixed` to `moving`. Cut short when cancelled.
+  Found align(int64_t fixed, int64_t moving);
+
+ private:
+  Pair pair(int64_t fixed, int64_t moving, size_t level) {
+    const Level& l = prepared_[moving].levels[level];
+    return {prepared_[fixed].points[level], l,
+            Grid(double(images_[0].width), double(images_[0].height), l.step, l.step)};
+  }
+  void prepare(int64_t index, bool points) {
+    Prepared& p = prepared_[index];
+    if (p.levels.empty()) p.levels = build_pyramid(images_[index], pool_);
+    if (!points || !p.points.empty()) return;
+    p.points.resize(p.levels.size());
+    pool_.parallel_for(int64_t(p.levels.size()),
+                       [&](int64_t level, int) { p.points[level] = select_points(p.levels[level], kMostPoints); });
+  }
+  Matrix coarse(int64_t fixed, int64_t moving);
+  bool plausible(const Matrix& warp) const {
+    const double moved = full_.distance(kIdentity, warp);
+    return moved < kLargestMotion * std::max(full_.columns, full_.rows);
+  }
+
+  std::span<const AlignImage> images_;
+  ThreadPool& pool_;
+  const Progress& progress_;
+  std::vector<Prepared> prepared_;
+  Grid full_;
+  double scale_;
+};
+
+/// Several first guesses from the coarsest scale, each refined; the one that agrees best on the next scale.
+Matrix Aligner::coarse(int64_t fixed, int64_t moving) {
+  const size_t last = prepared_[fixed].levels.size() - 1, next = last > 0 ? last - 1 : 0;
+  const Pair small = pair(fixed, moving, last), larger = pair(fixed, moving, next);
+  std::vector<Matrix> guesses =
+      search(prepared_[fixed].levels[last], prepared_[moving].levels[last], small.grid, kCandidates, pool_);
+  guesses.insert(guesses.begin(), kIdentity);
+  Matrix best = kIdentity;
+  double best_score = 0;
+  for (const Matrix& guess : guesses) {
+    Matrix warp = refine(small, guess, AlignModel::translation, 4, pool_);
+    warp = refine(small, warp, AlignModel::similarity, 10, pool_);
+    warp = refine(larger, warp, AlignModel::similarity, 6, pool_);
+    if (!plausible(warp)) continue;
+    const Verdict verdict = judge(larger, warp, pool_);
+    const double score = verdict.correlation * std::sqrt(std::min(1.0, verdict.overlap));
+    if (score > best_score + 0.005) best = warp, best_score = score;
+  }
+  return best;
+}
+
+Found Aligner::align(int64_t fixed, int64_t moving) {
+  prepare(fixed, true);
+  prepare(moving, false);
+  Found found;
+  Matrix translation = coarse(fixed, moving), similarity = translation, homography = translation;
+  const auto& levels = prepared_[fixed].levels;
+  for (size_t level = levels.size() > 2 ? levels.size() - 2 : levels.size(); level-- > 0;) {
+    if (stopped()) return found;
+    const Pair p = pair(fixed, moving, level);
+    const int steps = level == 0 ? 8 : 6;
+    similarity = refine(p, similarity, AlignModel::similarity, steps, pool_);
+    if (levels[level].longer_side() < kPerspectiveSide) {
+      homography = similarity;
+    } else {
+      homography = refine(p, homography, AlignModel::homography, steps, pool_);
+      if (!plausible(homography)) homography = similarity;
+    }
+  }
+  if (!plausible(similarity)) return found;
+  const Pair finest = pair(fixed, moving, 0);
+  // The similarity's shift at the centre is where the pure translation starts.
+  translation = refine(finest, {1, 0, similarity[2], 0, 1, similarity[5], 0, 0, 1}, AlignModel::translation, 8, pool_);
+
+  found.model = AlignModel::translation;
+  found.warp = translation;
+  const auto prefer = [&](AlignModel model, const Matrix& warp) {
+    const Comparison c = compare(finest, found.warp, warp, pool_);
+    if (c.significance > kSignificance && c.cost_b < (1 - kRicherGain) * c.cost_a)
+      found.model = model, found.warp = warp;
+  };
+  prefer(AlignModel::similarity, similarity);
+  prefer(AlignModel::homography, homography);
+
+  found.before = judge(finest, kIdentity, pool_);
+  found.after = judge(finest, found.warp, pool_);
+  if (found.after.overlap < kLeastOverlap || found.after.blocks < kFewestBlocks) return found;
+  const double moved = full_.distance(kIdentity, found.warp);
+  const Comparison gain = compare(finest, kIdentity, found.warp, pool_);
+  const bool related =
+      found.after.correlation > kLeastCorrelation && found.after.correlation >= found.before.correlation;
+  const bool better = gain.significance > kSignificance && gain.cost_b < (1 - kLeastGain) * gain.cost_a;
+  // A still camera is recognised even where the fit wanders a little because there is hardly any texture.
+  if (moved < std::max(kStillPixels, kStillProxyPixels * scale_) ||
+      (!better && moved < scale_ && found.before.correlation > kLeastCorrelation))
+    found.outcome = AlignOutcome::still;
+  else
+    found.outcome = related && better ? AlignOutcome::aligned : AlignOutcome::unreliable;
+  return found;
+}
+
+}  // namespace
+
+Result<std::vector<ExposureAlignment>> align_bracket(std::span<const AlignImage> images,
+                                                     std::span<const double> exposure_values, int64_t reference,
+                                                     const AlignOptions& options, ThreadPool& pool,
+                                                     const Progress& progress) {
+  const int64_t n = int64_t(images.size());
+  if (n == 0) return invalid_argument("images: expected at least one, got none");
+  if (int64_t(exposure_values.size()) != n)
+    return invalid_argument("exposure_values: expected " + std::to_string(n) + " (one per image), got " +
+                            std::to_string(exposure_values.size()));
+  if (reference < 0 || reference >= n)
+    return invalid_argument("reference: expected 0 to " + std::to_string(n - 1) + ", got " + std::to_string(reference));
+  for (const AlignImage& image : images) {
+    if (image.data == nullptr || image.width < 1 || image.height < 1 || image.width != images[0].width ||
+        image.height != images[0].height)
+      return invalid_argument("images: expected pixels, all of one size");
+    if (image.channels != 1 && image.channels != 3)
+      return invalid_argument("images: expected 1 or 3 channels, got " + std::to_string(image.channels));
+  }
+  for (const double value : exposure_values)
+    if (!std::isfinite(value)) return invalid_argument("exposure_values: expected finite numbers");
+  if (options.full_width < images[0].width || options.full_height < images[0].height)
+    return invalid_argument("full size: expected at least the images' own size");
+
+  std::vector<ExposureAlignment> results(n);
+  for (ExposureAlignment& result : results) result.compared_with = reference;
+  if (std::min(images[0].width, images[0].height) < kShortestSide) {
+    for (int64_t i = 0; i < n; ++i)
+      if (i != reference) results[i].outcome = AlignOutcome::no_overlap;
+    return results;
+  }
+
+  // Outwards from the reference, so that the neighbour on the way to it is already known.
+  std::vector<int64_t> order(n);
+  std::iota(order.begin(), order.end(), 0);
+  const auto distance = [&](int64_t i) { return std::abs(exposure_values[i] - exposure_values[reference]); };
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return distance(a) < distance(b); });
+
+  Aligner aligner(images, options, pool, progress);
+  std::vector<Matrix> warps(n, kIdentity);
+  for (size_t k = 0; k < order.size(); ++k) {
+    const int64_t i = order[k];
+    if (i == reference) continue;
+    if (progress.stop()) return Error{ErrorCode::cancelled, "Alignment was cancelled."};
+    int64_t with = reference;
+    Found found = aligner.align(reference, i);
+    if (found.outcome == AlignOutcome::no_overlap || found.outcome == AlignOutcome::unreliable) {
+      // The nearest exposure between this one and the reference whose own place is known.
+      std::optional<int64_t> neighbour;
+      for (size_t j = 0; j < k; ++j) {
+        const int64_t c = order[j];
+        const bool same_side =
+            (exposure_values[c] - exposure_values[reference]) * (exposure_values[i] - exposure_values[reference]) > 0;
+        const bool known = results[c].outcome == AlignOutcome::still || results[c].outcome == AlignOutcome::aligned;
+        if (c != reference && same_side && known) neighbour = c;
+      }
+      if (neighbour) {
+        Found link = aligner.align(*neighbour, i);
+        if (link.outcome == AlignOutcome::still || link.outcome == AlignOutcome::aligned) {
+          found = link;
+          with = *neighbour;
+          if (link.outcome == AlignOutcome::still) found.warp = kIdentity;
+          found.warp = normalised(multiply(found.warp, warps[with]));
+          found.model = std::max(found.model, results[with].model);
+          found.outcome = found.warp == kIdentity ? AlignOutcome::still : AlignOutcome::aligned;
+        }
+      }
+    }
+    ExposureAlignment& result = results[i];
+    result.outcome = found.outcome;
+    result.compared_with = with;
+    result.displacement = aligner.full().distance(kIdentity, found.warp);
+    result.agreement_before = found.before.correlation;
+    result.agreement_after = found.after.correlation;
+    if (found.outcome == AlignOutcome::aligned) {
+      warps[i] = found.warp;
+      result.model = found.model;
+      result.homography = aligner.full().on_pixels(found.warp);
+    }
+    progress.at(double(k + 1) / double(n));
+  }
+  if (progress.stop()) return Error{ErrorCode::cancelled, "Alignment was cancelled."};
+  return results;
+}
+
+}  // namespace smhdr

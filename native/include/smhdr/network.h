@@ -1,0 +1,69 @@
+// SMNet (method of "Semantic Masking with Curriculum Learning for Robust HDR Image Reconstruction"): its
+// configuration, its parameters by their published names, and its forward pass over any device's ops.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "smhdr/status.h"
+#include "smhdr/tensor.h"
+
+namespace smhdr {
+
+class Ops;
+class Trace;
+
+/// A parameter under its published name, for example "layers.0.residual_group.blocks.1.attn.qkv.weight".
+struct Parameter {
+  std::vector<int64_t> shape;
+  float* data = nullptr;
+};
+using ParameterMap = std::map<std::string, Parameter>;
+
+struct StageConfig {
+  int blocks = 0, heads = 0;
+};
+
+/// Everything the shapes of the weights determine. The number of exposures is not among it: the same body takes any
+/// number n for which 4n divides the width.
+struct NetworkConfig {
+  int width = 0;
+  std::vector<StageConfig> stages;
+  int mlp_ratio = 2;           // of the masked hybrid attention blocks
+  int exposure_mlp_ratio = 4;  // of the inter-exposure channel attention blocks
+  int reduced = 0;             // CCA's inner channels, width / 4
+
+  /// Reads it off the shapes; an error names the parameter that is missing or does not fit.
+  static Result<NetworkConfig> infer(const ParameterMap& parameters);
+  /// Every parameter's name and shape, `norm1_y` included.
+  std::map<std::string, std::vector<int64_t>> parameter_shapes() const;
+  int64_t parameter_count() const;
+};
+
+/// How a forward pass masks the first block of each stage (method.md section 3); inference leaves it out.
+struct MaskOptions {
+  /// Per stage: 0 no mask, 1 the mask map, 2 the importance map. Empty: no mask anywhere.
+  std::vector<int> mode;
+  const float* map = nullptr;  // [batch, height, width], 1 = keep
+};
+
+struct ForwardInput {
+  /// One tensor [batch, height, width, 6] an exposure, shortest first: linearised radiance RGB, then the pixel values
+  /// RGB. Height and width are multiples of 8; all alike.
+  std::vector<ConstTensor> exposures;
+  MaskOptions mask;
+};
+
+/// Checks sizes, channel counts and that this width can take this many exposures.
+Status check_forward(const NetworkConfig& config, const ForwardInput& input);
+
+/// Bytes of float32 intermediates `forward` allocates for one batch of this size.
+int64_t forward_bytes(const NetworkConfig& config, int batch, int height, int width);
+
+/// out [batch, height, width, 3], radiance in [0, 1]. `parameters` hold every name of config.parameter_shapes().
+/// `trace` may be null. Stopping is polled between blocks.
+Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops& ops, const ForwardInput& input,
+               Tensor out, Trace* trace = nullptr, const struct Progress* progress = nullptr);
+
+}  // namespace smhdr

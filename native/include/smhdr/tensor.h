@@ -1,0 +1,25 @@
+// Views of float32 tensors, channels-last: [batch, height, width, channels], contiguous. A view owns nothing.
+#pragma once
+
+#include <cstdint>
+
+namespace smhdr {
+
+template <typename T>
+struct View {
+  T* data = nullptr;
+  int batch = 0, height = 0, width = 0, channels = 0;
+
+  int64_t pixels() const { return int64_t{batch} * height * width; }
+  int64_t size() const { return pixels() * channels; }
+  /// The channels of one pixel.
+  T* at(int b, int y, int x) const { return data + ((int64_t{b} * height + y) * width + x) * channels; }
+  /// One image of the batch.
+  View image(int b) const { return {at(b, 0, 0), 1, height, width, channels}; }
+  operator View<const T>() const { return {data, batch, height, width, channels}; }
+};
+
+using Tensor = View<float>;
+using ConstTensor = View<const float>;
+
+}  // namespace smhdr

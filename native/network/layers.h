@@ -1,0 +1,48 @@
+// The network's blocks, one a file: what each reads from the parameters and how it runs. Shared plumbing is here.
+#pragma once
+
+#include <vector>
+
+#include "ops/ops.h"
+#include "smhdr/network.h"
+
+namespace smhdr::network {
+
+/// One forward pass: what every block needs to find its weights and report.
+struct Pass {
+  const NetworkConfig& config;
+  const ParameterMap& parameters;
+  Ops& ops;
+  Trace* trace;
+  int exposures;
+  const MaskOptions& mask;
+
+  const float* weight(const std::string& name) const { return parameters.at(name).data; }
+  void record(const std::string& name, ConstTensor value) const {
+    if (trace) trace->record(name, value);
+  }
+  NormWeights norm(const std::string& name) const { return {weight(name + ".weight"), weight(name + ".bias")}; }
+  MlpWeights mlp(const std::string& name, NormWeights norm = {}) const;
+  void convolution(const std::string& name, ConstTensor x, Padding padding, Tensor out, const float* add = nullptr,
+                   bool sigmoid = false) const;
+};
+
+/// The intermediates of one pass, all [batch, height, width, C].
+struct Workspace {
+  explicit Workspace(int batch, int height, int width, int channels);
+  static constexpr int kTensors = 6;
+  std::unique_ptr<float[]> storage;
+  Tensor skip, entry, stage, x, local, scratch;
+};
+
+/// Extractor: features of every exposure folded into `out`; conv_skip of the reference's features into `skip`.
+void extract(const Pass& pass, const std::vector<ConstTensor>& exposures, Tensor out, Tensor skip, Tensor scratch0,
+             Tensor scratch1);
+
+/// Masked hybrid attention block, in place on `x`; `local` is scratch.
+void masked_block(const Pass& pass, int stage, int block, Tensor x, Tensor local);
+
+/// Inter-exposure channel attention block: out from x (they may not be the same).
+void exposure_block(const Pass& pass, int stage, ConstTensor x, Tensor out);
+
+}  // namespace smhdr::network

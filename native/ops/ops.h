@@ -1,0 +1,162 @@
+// What differs per device: the operations the network is written over. An op reads views, writes views and owns
+// nothing but scratch memory; the network (native/network) is written once over this interface.
+// Layouts: tensors are channels-last; weights keep the published layout (linear [out, in], convolution
+// [out, in, 3, 3]), so the same pointers serve inference, training and files.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "smhdr/tensor.h"
+#include "smhdr/thread_pool.h"
+
+namespace smhdr {
+
+/// Receives the outputs of inner modules under their published names; for tests. Reference ops report all of them.
+class Trace {
+ public:
+  virtual ~Trace() = default;
+  virtual void record(const std::string& name, ConstTensor value) = 0;
+};
+
+/// Where an op reports its inner values: `prefix` + module name. No sink, no report.
+struct TraceScope {
+  Trace* sink = nullptr;
+  std::string prefix;
+  void record(const char* name, ConstTensor value) const {
+    if (sink) sink->record(prefix + name, value);
+  }
+};
+
+enum class Padding { zero, reflect };
+
+struct NormWeights {
+  const float* gain = nullptr;  // [C]; null: no normalisation
+  const float* bias = nullptr;  // [C]
+};
+
+/// out = act(conv3x3(x) + bias + add), stride 1, same size.
+struct ConvolutionArgs {
+  ConstTensor x;
+  const float* weight;  // [out, in, 3, 3]
+  const float* bias;    // [out]
+  Padding padding = Padding::zero;
+  const float* add = nullptr;  // like out; null: nothing added
+  bool sigmoid = false;
+  Tensor out;
+};
+
+struct MlpWeights {
+  NormWeights norm;
+  const float *fc1_weight, *fc1_bias;  // [hidden, C], [hidden]
+  const float *fc2_weight, *fc2_bias;  // [C, hidden], [C]
+  int hidden;
+};
+
+/// out = residual * x + keep * fc2(gelu(fc1(norm(x)))) + add. GELU is the exact (erf) one.
+struct MlpArgs {
+  ConstTensor x;
+  MlpWeights weights;
+  bool residual = false;
+  const float* add = nullptr;   // like x
+  const float* keep = nullptr;  // [batch] stochastic-depth factor; null: 1
+  Tensor out;
+};
+
+struct AttentionWeights {
+  NormWeights norm;
+  const float *qkv_weight, *qkv_bias;    // [3C, C], [3C]; q, k, v, each [heads, C / heads]
+  const float *proj_weight, *proj_bias;  // [C, C], [C]
+  const float* bias_table;               // [15 * 15, heads]
+  int heads;
+};
+
+enum class MaskMode {
+  none,
+  map,         // y *= mask, method.md section 3
+  importance,  // y *= sigmoid(mean of y over channels)
+};
+
+/// out = x + keep * window attention(mask * norm(x)) in 8x8 windows; `shift` is 0 or 4 (cyclic, with shift mask).
+/// Height and width are multiples of 8.
+struct AttentionArgs {
+  ConstTensor x;
+  AttentionWeights weights;
+  int shift = 0;
+  MaskMode mask_mode = MaskMode::none;
+  const float* mask = nullptr;  // [batch, height, width] for MaskMode::map
+  const float* keep = nullptr;  // [batch] stochastic-depth factor; null: 1
+  Tensor out;
+  TraceScope trace;
+};
+
+struct LocalBranchWeights {
+  NormWeights norm;
+  const float *depthwise1_weight, *depthwise1_bias;  // [C, 1, 3, 3], [C]
+  const float *channel1_weight, *channel1_bias;      // CCA: [C/4, C], [C/4]
+  const float *channel2_weight, *channel2_bias;      //      [C, C/4], [C]
+  const float *spatial_weight, *spatial_bias;        // CSA: [1, 2, 7, 7], [1]
+  const float *depthwise2_weight, *depthwise2_bias;  // [C, 1, 3, 3], [C]
+  int reduced;                                       // C/4
+};
+
+/// out = depthwise2(f (sigmoid(2 m) + s)), f = depthwise1(norm(x)), m the channel gate's logits (pooled over the whole
+/// image), s the spatial gate.
+struct LocalBranchArgs {
+  ConstTensor x;
+  LocalBranchWeights weights;
+  Tensor out;
+  TraceScope trace;
+};
+
+struct ExposureAttentionWeights {
+  NormWeights norm;
+  const float *q, *k, *v, *out;  // [C, C] each, no bias
+};
+
+/// out = x + channel attention between exposures (the attention half of ICAB). C is divisible by 4 * exposures.
+struct ExposureAttentionArgs {
+  ConstTensor x;
+  ExposureAttentionWeights weights;
+  int exposures;
+  Tensor out;
+  TraceScope trace;
+};
+
+class Ops {
+ public:
+  virtual ~Ops() = default;
+  virtual const char* name() const = 0;
+
+  virtual void convolution(const ConvolutionArgs& args) = 0;
+  virtual void layer_norm(ConstTensor x, NormWeights weights, Tensor out) = 0;
+  virtual void mlp(const MlpArgs& args) = 0;
+  virtual void window_attention(const AttentionArgs& args) = 0;
+  virtual void local_branch(const LocalBranchArgs& args) = 0;
+  virtual void exposure_attention(const ExposureAttentionArgs& args) = 0;
+  /// Features of exposure `slot` of n: the mean over their n groups of C/n channels becomes channels slot C/n to
+  /// (slot+1) C/n - 1 of out. The other channels of out stay as they are.
+  virtual void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) = 0;
+  virtual void copy(ConstTensor from, Tensor to) = 0;
+  /// out = a + b, elementwise; out may be a or b.
+  virtual void add(ConstTensor a, ConstTensor b, Tensor out) = 0;
+};
+
+constexpr int kWindow = 8;
+constexpr int kWindowTokens = kWindow * kWindow;
+constexpr int kShift = kWindow / 2;
+constexpr float kNormEpsilon = 1e-5f;
+
+/// Row of the relative position bias table for a query and a key token of a window.
+constexpr int bias_row(int query, int key) {
+  return (query / kWindow - key / kWindow + kWindow - 1) * (2 * kWindow - 1) + query % kWindow - key % kWindow + kWindow - 1;
+}
+
+/// Region of the shift mask at coordinate `at` of an axis of length `length`, in the shifted image: [0, L-8), [L-8, L-4), [L-4, L).
+constexpr int shift_region(int at, int length) { return at < length - kWindow ? 0 : at < length - kShift ? 1 : 2; }
+
+std::unique_ptr<Ops> make_reference_ops();
+/// SIMD kernels of the best instruction set (core/cpu_isa.h) on `pool`, which must outlive the ops.
+std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool);
+
+}  // namespace smhdr

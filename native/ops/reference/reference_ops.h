@@ -1,0 +1,33 @@
+// The plain loops every other implementation is checked against. Double accumulators, no cleverness.
+#pragma once
+
+#include "ops/ops.h"
+
+namespace smhdr::reference {
+
+void convolution(const ConvolutionArgs& args);
+void depthwise(ConstTensor x, const float* weight, const float* bias, Tensor out);
+void layer_norm(ConstTensor x, NormWeights weights, Tensor out);
+/// out[p] = weight [out, in] x[p] + bias (bias may be null).
+void linear(ConstTensor x, const float* weight, const float* bias, Tensor out);
+void mlp(const MlpArgs& args);
+void window_attention(const AttentionArgs& args);
+void local_branch(const LocalBranchArgs& args);
+void exposure_attention(const ExposureAttentionArgs& args);
+void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out);
+
+double gelu(double x);
+double sigmoid(double x);
+/// Mirrors an index about the borders without repeating them (-1 -> 1); a length of 1 gives 0.
+int reflect(int at, int length);
+
+/// An owned tensor for intermediates.
+struct Buffer {
+  std::unique_ptr<float[]> storage;
+  Tensor view;
+  Buffer(int batch, int height, int width, int channels)
+      : storage(new float[int64_t{batch} * height * width * channels]()), view{storage.get(), batch, height, width, channels} {}
+  static Buffer like(ConstTensor x, int channels) { return Buffer(x.batch, x.height, x.width, channels); }
+};
+
+}  // namespace smhdr::reference

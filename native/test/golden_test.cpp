@@ -1,0 +1,122 @@
+// The network against reference numbers made with PyTorch: every output and every traced module, on the reference
+// ops and on the CPU kernels of every instruction set this machine has.
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "check.h"
+#include "ops/ops.h"
+#include "safetensors.h"
+#include "smhdr/network.h"
+
+using namespace smhdr;
+using test::StoredTensor;
+
+namespace {
+
+struct Case {
+  const char *config, *name;
+  bool slow;  // left out on the reference ops
+};
+constexpr Case kCases[] = {{"B", "n3_16x16", false}, {"B", "n3_24x40_b2", false}, {"B", "n2_16x24", false},
+                           {"B", "n1_16x16", false}, {"B", "n3_8x8", false},      {"C", "n5_16x24", false},
+                           {"C", "n2_16x16", false}, {"D", "n3_16x16", false},    {"D", "n1_16x16", false},
+                           {"A", "n5_32x48", false}, {"A", "n3_64x64", true},     {"A", "n3_128x128", true}};
+
+/// NCHW to channels-last, channels [first, first + count).
+std::vector<float> channels_last(const StoredTensor& t, int64_t first, int64_t count) {
+  const int64_t b = t.shape[0], c = t.shape[1], area = t.shape[2] * t.shape[3];
+  std::vector<float> out(b * area * count);
+  for (int64_t i = 0; i < b; ++i)
+    for (int64_t p = 0; p < area; ++p)
+      for (int64_t k = 0; k < count; ++k) out[(i * area + p) * count + k] = t.values[(i * c + first + k) * area + p];
+  return out;
+}
+
+/// Largest difference from a stored trace, whose layout its rank and the value's shape tell.
+double difference(ConstTensor value, const StoredTensor& stored) {
+  std::vector<float> expected = stored.values;
+  const bool planar = stored.shape.size() == 4;
+  if (planar) expected = channels_last(stored, 0, stored.shape[1]);
+  if (static_cast<int64_t>(expected.size()) != value.size()) return INFINITY;
+  double largest = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double d = std::fabs(double(value.data[i]) - expected[i]);
+    if (!(d <= largest)) largest = d;
+  }
+  return largest;
+}
+
+struct Comparison final : Trace {
+  const std::map<std::string, StoredTensor>* stored;
+  int compared = 0;
+  double worst = 0;
+  void record(const std::string& name, ConstTensor value) override {
+    const auto it = stored->find("trace." + name);
+    if (it == stored->end()) return;
+    double scale = 1;  // relative to the tensor's largest value where that exceeds 1
+    for (float v : it->second.values) scale = std::max(scale, std::fabs(double(v)));
+    const double d = difference(value, it->second) / scale;
+    if (!(d <= 1e-4)) std::printf("  trace %s: %g\n", name.c_str(), d);
+    if (!(d <= worst)) worst = d;
+    ++compared;
+  }
+};
+
+void run(const Case& c, Ops& ops, bool every_trace) {
+  const std::string folder = test::golden_folder() + "/";
+  auto weights = test::read_safetensors(folder + c.config + "_weights.safetensors");
+  const auto data = test::read_safetensors(folder + c.config + "_" + c.name + ".safetensors");
+  if (weights.empty() || data.empty()) {
+    ++test::skipped;
+    std::printf("skipped %s %s: no reference numbers in %s\n", c.config, c.name, folder.c_str());
+    return;
+  }
+  ParameterMap parameters;
+  for (auto& [name, t] : weights) parameters[name] = {t.shape, t.values.data()};
+  const auto config = NetworkConfig::infer(parameters);
+  if (!CHECK(config.ok())) return;
+
+  const StoredTensor& input = data.at("input");
+  const int n = static_cast<int>(input.shape[1] / 6), batch = static_cast<int>(input.shape[0]),
+            height = static_cast<int>(input.shape[2]), width = static_cast<int>(input.shape[3]);
+  std::vector<std::vector<float>> exposures;
+  ForwardInput forward_input;
+  for (int i = 0; i < n; ++i) {
+    exposures.push_back(channels_last(input, 6 * i, 6));
+    forward_input.exposures.push_back({exposures.back().data(), batch, height, width, 6});
+  }
+  std::vector<float> result(int64_t{batch} * height * width * 3);
+  const Tensor out{result.data(), batch, height, width, 3};
+  const std::vector<float> map = channels_last(data.at("mask_map"), 0, 1);
+  const char* outputs[] = {"out_nomask", "out_hardmask", "out_importance"};
+  for (int mode = 0; mode < 3; ++mode) {
+    forward_input.mask.mode.assign(mode == 0 ? 0 : config.value().stages.size(), mode);
+    forward_input.mask.map = map.data();
+    Comparison traces;
+    traces.stored = &data;
+    std::fill(result.begin(), result.end(), NAN);
+    const Status status = forward(config.value(), parameters, ops, forward_input, out, mode == 0 ? &traces : nullptr);
+    CHECK(status.ok());
+    const double d = difference(out, data.at(outputs[mode]));
+    CHECK(d <= 1e-4);
+    if (mode == 0) {
+      CHECK(traces.worst <= 1e-4);
+      int stored = 0;
+      for (const auto& [name, t] : data) stored += name.rfind("trace.", 0) == 0;
+      // Fused kernels have no inner values to show: they report whole modules only.
+      CHECK(every_trace ? traces.compared == stored : traces.compared >= stored / 2);
+      std::printf("%-10s %s %-12s traces %2d worst %.1e\n", ops.name(), c.config, c.name, traces.compared, traces.worst);
+    }
+    std::printf("%-10s %s %-12s %-14s max error %.1e\n", ops.name(), c.config, c.name, outputs[mode], d);
+  }
+}
+
+}  // namespace
+
+int main() {
+  auto reference = make_reference_ops();
+  for (const Case& c : kCases)
+    if (!c.slow) run(c, *reference, true);
+  return test::finish();
+}
