@@ -5,7 +5,7 @@ import { linearTable, toLinear } from "./transfer.js";
  * A small linear picture of one exposure, for finding exposure ratios and alignment without touching the full pixels.
  * Linear light in the exposure's own scale (1.0 = this exposure clips) and its own primaries, interleaved RGB.
  */
-export interface Proxy {
+export interface ExposureProxy {
   readonly width: number;
   readonly height: number;
   readonly data: Float32Array;
@@ -68,7 +68,7 @@ export class ProxyBuilder {
   }
 
   /** The finished proxy, once every row was added. */
-  finish(): Proxy {
+  finish(): ExposureProxy {
     const { scale, outWidth, outHeight, data } = this;
     if (scale > 1) {
       for (let y = 0, i = 0; y < outHeight; y++) {
