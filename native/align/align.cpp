@@ -16,10 +16,10 @@ namespace {
 
 using namespace align;
 
-constexpr int64_t kShortestSide = 48;      // below it there is too little to judge by
-constexpr int64_t kMostPoints = 160'000;   // textured pixels looked at on one scale
-constexpr int64_t kPerspectiveSide = 200;  // longer side from which a scale can tell perspective
-constexpr size_t kCandidates = 5;
+constexpr int64_t kShortestSide = 48;                      // below it there is too little to judge by
+constexpr int64_t kMostPoints = 160'000;                   // textured pixels looked at on one scale
+constexpr int64_t kPerspectiveSide = 200;                  // longer side from which a scale can tell perspective
+constexpr std::array<size_t, 3> kCandidates = {20, 6, 3};  // first guesses followed on the coarsest scales
 constexpr int64_t kFewestBlocks = 8;
 constexpr double kLeastOverlap = 0.1;       // of the held-out texture, seen well by both exposures
 constexpr double kLeastCorrelation = 0.35;  // unrelated pictures stay near 0
@@ -89,25 +89,39 @@ class Aligner {
   double scale_;
 };
 
-/// Several first guesses from the coarsest scale, each refined; the one that agrees best on the next scale.
+/// Many first guesses from the coarsest scale; each of the three coarsest scales refines them and keeps the better
+/// ones, so that a texture which repeats is told apart by what does not.
 Matrix Aligner::coarse(int64_t fixed, int64_t moving) {
-  const size_t last = prepared_[fixed].levels.size() - 1, next = last > 0 ? last - 1 : 0;
-  const Pair small = pair(fixed, moving, last), larger = pair(fixed, moving, next);
+  const size_t last = prepared_[fixed].levels.size() - 1;
+  const Pair coarsest = pair(fixed, moving, last);
   std::vector<Matrix> guesses =
-      search(prepared_[fixed].levels[last], prepared_[moving].levels[last], small.grid, kCandidates, pool_);
+      search(prepared_[fixed].levels[last], prepared_[moving].levels[last], coarsest.grid, kCandidates.front(), pool_);
   guesses.insert(guesses.begin(), kIdentity);
-  Matrix best = kIdentity;
-  double best_score = 0;
-  for (const Matrix& guess : guesses) {
-    Matrix warp = refine(small, guess, AlignModel::translation, 4, pool_);
-    warp = refine(small, warp, AlignModel::similarity, 10, pool_);
-    warp = refine(larger, warp, AlignModel::similarity, 6, pool_);
-    if (!plausible(warp)) continue;
-    const Verdict verdict = judge(larger, warp, pool_);
-    const double score = verdict.correlation * std::sqrt(std::min(1.0, verdict.overlap));
-    if (score > best_score + 0.005) best = warp, best_score = score;
+  for (size_t round = 0; round < kCandidates.size(); ++round) {
+    const Pair p = pair(fixed, moving, last - std::min(last, round));
+    struct Rated {
+      Matrix warp;
+      double score;
+    };
+    std::vector<Rated> rated;
+    for (const Matrix& guess : guesses) {
+      const Matrix start = round == 0 ? refine(p, guess, AlignModel::translation, 3, pool_) : guess;
+      const Matrix warp = refine(p, start, AlignModel::similarity, 5, pool_);
+      const bool known =
+          std::any_of(rated.begin(), rated.end(), [&](const Rated& r) { return p.grid.distance(r.warp, warp) < 1; });
+      if (!plausible(warp) || known) continue;
+      const Verdict verdict = judge(p, warp, pool_);
+      rated.push_back({warp, verdict.correlation * std::sqrt(verdict.overlap)});
+    }
+    // Guesses that cannot be told apart stay in order: the identity first.
+    std::stable_sort(rated.begin(), rated.end(), [](const Rated& a, const Rated& b) {
+      return std::floor(a.score * 200) > std::floor(b.score * 200);
+    });
+    const size_t kept = round + 1 < kCandidates.size() ? kCandidates[round + 1] : 1;
+    guesses.clear();
+    for (size_t i = 0; i < std::min(kept, rated.size()); ++i) guesses.push_back(rated[i].warp);
   }
-  return best;
+  return guesses.empty() ? kIdentity : guesses.front();
 }
 
 Found Aligner::align(int64_t fixed, int64_t moving) {
@@ -116,7 +130,8 @@ Found Aligner::align(int64_t fixed, int64_t moving) {
   Found found;
   Matrix translation = coarse(fixed, moving), similarity = translation, homography = translation;
   const auto& levels = prepared_[fixed].levels;
-  for (size_t level = levels.size() > 2 ? levels.size() - 2 : levels.size(); level-- > 0;) {
+  for (size_t level = levels.size() > kCandidates.size() ? levels.size() - kCandidates.size() + 1 : levels.size();
+       level-- > 0;) {
     if (stopped()) return found;
     const Pair p = pair(fixed, moving, level);
     const int steps = level == 0 ? 8 : 6;

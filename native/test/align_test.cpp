@@ -44,7 +44,7 @@ float noise(float x, float y, uint32_t seed) {
 /// Radiance of the scene at a position in pixels of the reference: textured, with hard edges, a bright window and
 /// shadows; about 10 stops.
 float scene(float x, float y, uint32_t seed) {
-  float log2 = -5 + 4 * noise(x / 170, y / 170, seed) + 2 * noise(x / 40, y / 40, seed + 1) +
+  float log2 = -8.5f + 4 * noise(x / 170, y / 170, seed) + 2 * noise(x / 40, y / 40, seed + 1) +
                1.2f * noise(x / 11, y / 11, seed + 2) + 0.8f * noise(x / 4, y / 4, seed + 3);
   if (lattice(int(std::floor(x / 57 + 1000)), int(std::floor(y / 43 + 1000)), seed + 4) > 0.6f) log2 += 1.2f;
   if (x > 420 && x < 560 && y > 90 && y < 260) log2 += 4;
