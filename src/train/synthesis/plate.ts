@@ -169,7 +169,9 @@ export function probe(view: View, source: PreparedSource, width: number, height:
   return values.sort();
 }
 
-/** Renders the plate: bilinear in the pyramid, look, and (texture > 0 stops) fine procedural texture in patches. */
+let scratch = new Float32Array(0);
+
+/** Renders the plate: bilinear in the pyramid, look, and (texture > 0 stops) fine procedural texture in patches. Valid until the next call. */
 export function renderPlate(
   random: Random,
   source: PreparedSource,
@@ -209,7 +211,9 @@ export function renderPlate(
   const tile = random.pick(textureTiles());
   const tileScale = random.logUniform(0.3, 1);
   const tileAngle = random.uniform(0, 2 * Math.PI);
-  const data = new Float32Array(plateWidth * plateHeight * 3);
+  // One plate lives at a time: its memory serves the next one too.
+  if (scratch.length < plateWidth * plateHeight * 3) scratch = new Float32Array(plateWidth * plateHeight * 3);
+  const data = scratch.subarray(0, plateWidth * plateHeight * 3);
   shade(data, plateWidth, plateHeight, columns, nodes, amounts, level, source.panorama, look, texture > 0, tile, [
     Math.cos(tileAngle) * tileScale,
     Math.sin(tileAngle) * tileScale,

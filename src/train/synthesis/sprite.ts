@@ -90,9 +90,12 @@ function blob(random: Random): Shape {
 function figure(random: Random): Shape {
   const stride = random.normal(0, 0.35);
   const lean = random.normal(0, 0.08);
-  const capsules: number[][] = [];
-  const add = (x0: number, y0: number, x1: number, y1: number, radius: number) =>
-    capsules.push([x0, y0, x1, y1, radius]);
+  // x, y of the start, the vector to the end, 1 / its squared length, radius.
+  const capsules: number[] = [];
+  const add = (x0: number, y0: number, x1: number, y1: number, radius: number) => {
+    const [dx, dy] = [x1 - x0, y1 - y0];
+    capsules.push(x0, y0, dx, dy, 1 / (dx * dx + dy * dy), radius);
+  };
   const girth = random.uniform(0.8, 1.3);
   add(lean, -0.78, lean, -0.74, 0.13);
   add(lean * 0.6, -0.42, 0, 0.02, 0.2 * girth);
@@ -108,10 +111,14 @@ function figure(random: Random): Shape {
     softness: 0,
     field(x, y) {
       let nearest = -2;
-      for (const [x0, y0, x1, y1, radius] of capsules) {
-        const [dx, dy] = [x1 - x0, y1 - y0];
-        const t = Math.max(0, Math.min(1, ((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy + 1e-9)));
-        const f = radius - Math.hypot(x - x0 - t * dx, y - y0 - t * dy);
+      for (let k = 0; k < capsules.length; k += 6) {
+        const dx = x - capsules[k];
+        const dy = y - capsules[k + 1];
+        let t = (dx * capsules[k + 2] + dy * capsules[k + 3]) * capsules[k + 4];
+        t = t < 0 ? 0 : t > 1 ? 1 : t;
+        const ex = dx - t * capsules[k + 2];
+        const ey = dy - t * capsules[k + 3];
+        const f = capsules[k + 5] - Math.sqrt(ex * ex + ey * ey);
         if (f > nearest) nearest = f;
       }
       return nearest;

@@ -109,7 +109,8 @@ export function synthesizeBracket(
     }
     if (i === reference) {
       const scale = 2 ** -exposureValues[reference];
-      truth = frame.map((v) => Math.min(1, v * scale));
+      truth = new Float32Array(frame.length);
+      for (let k = 0; k < frame.length; k++) truth[k] = Math.min(1, frame[k] * scale);
     }
     return expose(frame, 2 ** (ev - exposureValues[reference]), noise, response, bits, random);
   });
