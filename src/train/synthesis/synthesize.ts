@@ -222,15 +222,18 @@ function normaliseExposure(random: Random, plate: Plate, options: SynthesisOptio
   for (let i = 0, p = 0; p < pixels; p += stride) sample[i++] = Math.max(data[p * 3], data[p * 3 + 1], data[p * 3 + 2]);
   sample.sort();
   const at = (share: number) => Math.max(1e-9, sample[Math.min(sample.length - 1, Math.floor(share * sample.length))]);
+  // Either the clipped share decides, or the median does (a mid exposure, rather dark than bright): scenes of little contrast are
+  // then not clipped at all, and scenes of much contrast drown in shadow.
   const [least, most] = options.clipped ?? [0.02, 0.3];
   const share = random.logUniform(least, most);
   let scale = 1 / at(1 - share);
-  // The median belongs near a mid exposure: a clipped share that would drown or blow everything gives way to that.
-  const middle = at(0.5) * scale;
-  const lowest = options.clipped ? 0.0005 : 0.18 * 2 ** random.normal(-2.2, 1.2);
-  const highest = options.clipped ? 1 : 0.18 * 2 ** random.normal(0.8, 0.8);
-  if (middle < lowest) scale *= lowest / middle;
-  else if (middle > highest) scale *= highest / middle;
+  const middle = 0.18 * 2 ** random.normal(-1.2, 1.3);
+  if (!options.clipped) {
+    const ratio = (at(0.5) * scale) / middle;
+    if (random.chance(0.4)) scale /= ratio;
+    else if (ratio > 4) scale *= 4 / ratio;
+    else if (ratio < 1 / 16) scale /= 16 * ratio;
+  }
   // What even the shortest exposure clips has no truth to learn: keep it to lamps and the sun.
   const beyond = at(0.985) * scale * 2 ** -shortestBelow;
   if (beyond > 1 && random.chance(0.8)) scale /= beyond;
@@ -422,7 +425,7 @@ function randomActors(
 /** Median luminance of an object, 1.0 = the reference's clipping point. */
 function randomBrightness(random: Random, plate: Plate): number {
   const kind = random.uniform();
-  if (kind < 0.2) return 2 ** random.uniform(0, 3.5);
+  if (kind < 0.2) return 2 ** random.uniform(-0.5, 2.5);
   if (kind < 0.4) return 2 ** random.uniform(-9, -4.5);
   if (kind < 0.7) return 0.18 * 2 ** random.normal(0, 1.3);
   const p = random.integer(plate.data.length / 3) * 3;
@@ -443,7 +446,7 @@ function randomPath(
   const start = { x, y, angle: random.normal(0, 0.15), scale: 1, bendX: 0, bendY: 0, shear: 0 };
   if (!moves) return Array.from({ length: count }, () => start);
   const longest = Math.max(0.6, (options.reach ?? 0.5) * Math.min(width, height));
-  const reach = random.logUniform(0.5, longest);
+  const reach = random.chance(0.2) ? random.logUniform(0.3, 2) : random.logUniform(Math.min(2, longest / 2), longest);
   const step = reach / Math.max(reference, count - 1 - reference);
   const direction = random.chance(0.5)
     ? random.normal(0, 0.3) + (random.chance(0.5) ? Math.PI : 0)
