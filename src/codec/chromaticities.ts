@@ -38,6 +38,11 @@ export function rgbToRgb(from: Primaries, to: Primaries): Matrix3 {
   return multiply(invert(rgbToXyz(to)), multiply(adapt, rgbToXyz(from)));
 }
 
+/** Linear RGB of these primaries to CIE XYZ under D50, as ICC profiles want it. */
+export function rgbToXyzD50(primaries: Primaries): Matrix3 {
+  return multiply(bradford(chromaticitiesOf(primaries).white, [0.9642 / 2.7891, 1 / 2.7891]), rgbToXyz(primaries));
+}
+
 const BRADFORD: Matrix3 = [0.8951, 0.2664, -0.1614, -0.7502, 1.7135, 0.0367, 0.0389, -0.0685, 1.0296];
 
 function bradford(from: readonly [number, number], to: readonly [number, number]): Matrix3 {

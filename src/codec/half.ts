@@ -41,7 +41,7 @@ export function floatsToHalves(from: Float32Array, to: Uint16Array): void {
       const tie = 1 << (shift - 1);
       if (rest > tie || (rest === tie && half & 1)) half++;
     } else {
-      half = 0; // below half of the smallest subnormal, 2^-25 included
+      half = 0; // below half of the smallest subnormal
     }
     to[i] = sign | half;
   }

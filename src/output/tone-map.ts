@@ -1,0 +1,273 @@
+import { rgbToRgb, rgbToXyz } from "../codec/chromaticities.js";
+import type { Image } from "../image.js";
+
+export interface ToneMapOptions {
+  /** Stops brighter (or darker) than the automatic exposure. Default 0. */
+  readonly exposure?: number;
+  /** How much of the local contrast is kept: 1 all of it, 0 none. Default 1. */
+  readonly detail?: number;
+  /** Default 1. */
+  readonly saturation?: number;
+}
+
+/** A tone mapping made ready for one picture: any rows of it can be asked for, in any order. */
+export interface ToneMap {
+  readonly width: number;
+  readonly height: number;
+  /** sRGB-coded rows [y0, y1), integers over the whole range of the type of `out`. */
+  rows(y0: number, y1: number, out: Uint8Array | Uint16Array): void;
+}
+
+/**
+ * A photograph's look for linear radiance on an sRGB display. The logarithm of luminance is split by a fast guided
+ * filter (He and Sun, 2015) into a base, which a curve brings into the display's range, and the detail, which stays as
+ * it is; the curve is anchored on the scene's own average and percentiles. Colours keep their hue (the ratios of RGB to
+ * luminance) and fade as they near white or the edge of the gamut. NaN and negative luminance become black.
+ */
+export function prepareToneMap(image: Image & { readonly data: Float32Array }, options: ToneMapOptions = {}): ToneMap {
+  const { width, height, data } = image;
+  const { exposure = 0, detail = 1, saturation = 1 } = options;
+  const toSrgb = rgbToRgb(image.encoding.primaries, "srgb");
+  const [, , , red, green, blue] = rgbToXyz(image.encoding.primaries);
+  const luminance = (i: number) => red * data[i] + green * data[i + 1] + blue * data[i + 2];
+
+  const small = smallLogLuminance(width, height, luminance);
+  const curve = toneCurve(small.values, exposure);
+  const filter = guidedFilter(small);
+  const encode = srgbEncoder();
+  const [m0, m1, m2, m3, m4, m5, m6, m7, m8] = toSrgb;
+
+  return {
+    width,
+    height,
+    rows(y0, y1, out) {
+      const codes = out instanceof Uint8Array ? 255 : 65535;
+      const base = rowInterpolator(filter, small, width);
+      for (let y = y0, to = 0; y < y1; y++) {
+        const { slope, offset } = base(y);
+        for (let x = 0, i = 3 * y * width; x < width; x++, i += 3, to += 3) {
+          const y0 = luminance(i);
+          if (!(y0 > DARKEST)) {
+            out[to] = out[to + 1] = out[to + 2] = 0;
+            continue;
+          }
+          const bright = y0 < BRIGHTEST ? y0 : BRIGHTEST;
+          const log = Math.log2(bright);
+          const local = slope[x] * log + offset[x];
+          const target = shoulder(2 ** (curve(local) + detail * (log - local)));
+          // Red, green and blue over luminance, in sRGB's primaries; then towards grey by `keep`.
+          const [r, g, b] = [data[i] / y0, data[i + 1] / y0, data[i + 2] / y0];
+          const cr = m0 * r + m1 * g + m2 * b - 1;
+          const cg = m3 * r + m4 * g + m5 * b - 1;
+          const cb = m6 * r + m7 * g + m8 * b - 1;
+          const keep = keptChroma(target, Math.max(cr, cg, cb), Math.min(cr, cg, cb), saturation);
+          out[to] = encode(target * (1 + keep * cr)) * codes + 0.5;
+          out[to + 1] = encode(target * (1 + keep * cg)) * codes + 0.5;
+          out[to + 2] = encode(target * (1 + keep * cb)) * codes + 0.5;
+        }
+      }
+    },
+  };
+}
+
+/** The whole picture at once. */
+export function toneMap(image: Image & { readonly data: Float32Array }, options: ToneMapOptions = {}): Image {
+  const map = prepareToneMap(image, options);
+  const data = new Uint8Array(map.width * map.height * 3);
+  map.rows(0, map.height, data);
+  return { width: map.width, height: map.height, channels: 3, data, encoding: { transfer: "srgb", primaries: "srgb" } };
+}
+
+/** Luminance outside of this takes no part in the logarithms. */
+const DARKEST = 2 ** -30;
+const BRIGHTEST = 2 ** 30;
+
+interface Plane {
+  readonly width: number;
+  readonly height: number;
+  readonly values: Float32Array;
+}
+
+const SMALL_SIZE = 1024;
+
+/** The mean of log2 luminance over squares of pixels; NaN where a square has no light at all. */
+function smallLogLuminance(
+  width: number,
+  height: number,
+  luminance: (i: number) => number,
+): Plane & { factor: number } {
+  const factor = Math.ceil(Math.max(width, height) / SMALL_SIZE);
+  const [w, h] = [Math.ceil(width / factor), Math.ceil(height / factor)];
+  const sums = new Float64Array(w * h);
+  const counts = new Uint32Array(w * h);
+  for (let y = 0, i = 0; y < height; y++) {
+    const row = Math.floor(y / factor) * w;
+    for (let x = 0; x < width; x++, i += 3) {
+      const value = luminance(i);
+      if (!(value > DARKEST)) continue;
+      const cell = row + Math.floor(x / factor);
+      sums[cell] += Math.log2(Math.min(value, BRIGHTEST));
+      counts[cell]++;
+    }
+  }
+  const values = Float32Array.from(sums, (sum, i) => sum / counts[i]);
+  return { width: w, height: h, values, factor };
+}
+
+/** Stops of display range given to the base: from middle grey up to white, and down to where black begins. */
+const GREY = Math.log2(0.18);
+const WHITE = Math.log2(0.88);
+const BLACK = Math.log2(0.006);
+
+/**
+ * The curve for the base: log2 scene luminance to log2 display luminance. The scene's average becomes middle grey, less
+ * so where the scene is mostly dark or mostly bright (Reinhard and others, 2002, by the picture's own range); around it
+ * the slope is nearly one; what the display cannot hold above and below is compressed ever more towards the ends.
+ */
+function toneCurve(logs: Float32Array, exposure: number): (log: number) => number {
+  const sorted = logs.filter((value) => !Number.isNaN(value)).sort();
+  if (sorted.length === 0) return () => GREY;
+  const at = (fraction: number) => sorted[Math.round(fraction * (sorted.length - 1))];
+  const [low, high] = [at(0.01), at(0.995)];
+  const middle = sorted.subarray(Math.floor(sorted.length * 0.02), Math.ceil(sorted.length * 0.98));
+  const average = middle.reduce((sum, value) => sum + value, 0) / middle.length;
+  // -1: the average lies at the dark end, 1: at the bright end.
+  const balance = high - low > 0.01 ? (2 * average - low - high) / (high - low) : 0;
+  const grey = GREY + 0.7 * balance + exposure;
+  const up = side(high - average, WHITE - grey);
+  const down = side(average - low, grey - BLACK);
+  return (log) => (log >= average ? grey + up(log - average) : grey - down(average - log));
+}
+
+const MIDDLE_SLOPE = 0.85;
+
+/**
+ * Brings distances of 0 to `range` stops into 0 to `room`: a straight line of the middle slope where that fits, else
+ * room (1 - (1 - d / range)^p), which starts with that slope and ends flat.
+ */
+function side(range: number, room: number): (distance: number) => number {
+  if (range * MIDDLE_SLOPE <= room) return (distance) => MIDDLE_SLOPE * distance;
+  const power = (MIDDLE_SLOPE * range) / room;
+  return (distance) => (distance >= range ? room : room * (1 - (1 - distance / range) ** power));
+}
+
+/** Leaves what is below 0.75 alone and bends the rest to stay below 1. */
+function shoulder(value: number): number {
+  return value <= 0.75 ? value : 1 - 0.25 * Math.exp((0.75 - value) / 0.25);
+}
+
+/** How much of the chroma to keep: it fades near white, and no channel may leave [0, 1]. */
+function keptChroma(luminance: number, most: number, least: number, saturation: number): number {
+  const nearWhite = Math.max(0, (luminance - 0.6) / 0.4);
+  let keep = saturation * (1 - 0.5 * nearWhite * nearWhite);
+  if (most > 0) {
+    // A soft approach to the gamut's edge, so that bright colours do not all end on it.
+    const room = (1 / luminance - 1) / most;
+    keep = keep < 0.7 * room ? keep : 0.7 * room + 0.3 * room * (1 - Math.exp((0.7 * room - keep) / (0.3 * room)));
+  }
+  return keep * least < -1 ? -1 / least : keep;
+}
+
+/** The slope and offset of the guided filter, at the small size. */
+interface GuidedFilter {
+  readonly slope: Float32Array;
+  readonly offset: Float32Array;
+}
+
+/** The variance, in stops squared, above which a change counts as an edge and not as detail. */
+const EDGE_VARIANCE = 0.4;
+
+function guidedFilter({ width, height, values }: Plane): GuidedFilter {
+  const radius = Math.max(1, Math.round(Math.max(width, height) / 40));
+  // Squares without light take the value of the darkest that have some: they are black whatever the base says.
+  const darkest = values.reduce((least, value) => (value < least ? value : least), 0);
+  const logs = values.map((value) => (Number.isNaN(value) ? darkest : value));
+  const mean = boxMean(logs, width, height, radius);
+  const squares = boxMean(
+    logs.map((value) => value * value),
+    width,
+    height,
+    radius,
+  );
+  const slope = new Float32Array(logs.length);
+  const offset = new Float32Array(logs.length);
+  for (let i = 0; i < logs.length; i++) {
+    const variance = Math.max(0, squares[i] - mean[i] * mean[i]);
+    slope[i] = variance / (variance + EDGE_VARIANCE);
+    offset[i] = (1 - slope[i]) * mean[i];
+  }
+  return { slope: boxMean(slope, width, height, radius), offset: boxMean(offset, width, height, radius) };
+}
+
+/** Means over squares of 2 radius + 1, cut off at the border. */
+function boxMean(values: Float32Array, width: number, height: number, radius: number): Float32Array {
+  const rows = new Float32Array(values.length);
+  for (let y = 0; y < height; y++) boxMeanLine(values, rows, y * width, 1, width, radius);
+  const out = new Float32Array(values.length);
+  for (let x = 0; x < width; x++) boxMeanLine(rows, out, x, width, height, radius);
+  return out;
+}
+
+function boxMeanLine(
+  from: Float32Array,
+  to: Float32Array,
+  start: number,
+  step: number,
+  count: number,
+  radius: number,
+): void {
+  let sum = 0;
+  for (let i = 0; i < Math.min(radius, count); i++) sum += from[start + i * step];
+  for (let i = 0; i < count; i++) {
+    if (i + radius < count) sum += from[start + (i + radius) * step];
+    if (i - radius - 1 >= 0) sum -= from[start + (i - radius - 1) * step];
+    to[start + i * step] = sum / (Math.min(count - 1, i + radius) - Math.max(0, i - radius) + 1);
+  }
+}
+
+/** The filter's slope and offset along one full-size row, bilinear between the centres of the squares. */
+function rowInterpolator(
+  filter: GuidedFilter,
+  { width: w, height: h, factor }: { width: number; height: number; factor: number },
+  width: number,
+): (y: number) => { slope: Float32Array; offset: Float32Array } {
+  const row = { slope: new Float32Array(width), offset: new Float32Array(width) };
+  const column = { slope: new Float32Array(w), offset: new Float32Array(w) };
+  const place = (full: number, count: number): [number, number, number] => {
+    const at = Math.min(count - 1, Math.max(0, (full + 0.5) / factor - 0.5));
+    const first = Math.floor(at);
+    return [first, Math.min(count - 1, first + 1), at - first];
+  };
+  const columns = Array.from({ length: width }, (_, x) => place(x, w));
+  return (y) => {
+    const [y0, y1, ty] = place(y, h);
+    for (const name of ["slope", "offset"] as const) {
+      const source = filter[name];
+      const between = column[name];
+      for (let x = 0; x < w; x++) between[x] = source[y0 * w + x] * (1 - ty) + source[y1 * w + x] * ty;
+      const out = row[name];
+      for (let x = 0; x < width; x++) {
+        const [x0, x1, tx] = columns[x];
+        out[x] = between[x0] * (1 - tx) + between[x1] * tx;
+      }
+    }
+    return row;
+  };
+}
+
+const ENCODER_SIZE = 4096;
+
+/** Linear [0, 1] to sRGB's [0, 1], from a table over the square root (which makes it nearly a straight line). */
+function srgbEncoder(): (linear: number) => number {
+  const table = Float64Array.from({ length: ENCODER_SIZE + 2 }, (_, i) => {
+    const linear = (i / ENCODER_SIZE) ** 2;
+    return linear <= 0.0031308 ? 12.92 * linear : 1.055 * linear ** (1 / 2.4) - 0.055;
+  });
+  return (linear) => {
+    if (!(linear > 0)) return 0;
+    if (linear >= 1) return 1;
+    const at = Math.sqrt(linear) * ENCODER_SIZE;
+    const first = Math.floor(at);
+    return table[first] + (at - first) * (table[first + 1] - table[first]);
+  };
+}
