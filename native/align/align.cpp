@@ -19,9 +19,9 @@ using namespace align;
 constexpr int64_t kShortestSide = 48;                      // below it there is too little to judge by
 constexpr int64_t kMostPoints = 160'000;                   // textured pixels looked at on one scale
 constexpr int64_t kPerspectiveSide = 200;                  // longer side from which a scale can tell perspective
-constexpr std::array<size_t, 3> kCandidates = {20, 6, 3};  // first guesses followed on the coarsest scales
-constexpr int64_t kFewestBlocks = 8;
-constexpr double kLeastOverlap = 0.1;       // of the held-out texture, seen well by both exposures
+constexpr std::array<size_t, 3> kCandidates = {24, 6, 3};  // first guesses followed on the coarsest scales
+constexpr int64_t kFewestBlocks = 12;
+constexpr double kLeastOverlap = 0.03;      // of the held-out texture, seen well by both exposures
 constexpr double kLeastCorrelation = 0.35;  // unrelated pictures stay near 0
 constexpr double kSignificance = 4;
 constexpr double kLeastGain = 0.03;         // of the robust cost: "clearly better" than unaligned
@@ -167,8 +167,8 @@ Found Aligner::align(int64_t fixed, int64_t moving) {
       found.after.correlation > kLeastCorrelation && found.after.correlation >= found.before.correlation;
   const bool better = gain.significance > kSignificance && gain.cost_b < (1 - kLeastGain) * gain.cost_a;
   // A still camera is recognised even where the fit wanders a little because there is hardly any texture.
-  if (moved < std::max(kStillPixels, kStillProxyPixels * scale_) ||
-      (!better && moved < scale_ && found.before.correlation > kLeastCorrelation))
+  if (found.before.correlation > kLeastCorrelation &&
+      moved < (better ? std::max(kStillPixels, kStillProxyPixels * scale_) : scale_))
     found.outcome = AlignOutcome::still;
   else
     found.outcome = related && better ? AlignOutcome::aligned : AlignOutcome::unreliable;

@@ -117,8 +117,8 @@ std::vector<Matrix> search(const Level& reference, const Level& moving, const Gr
     const double tx = double(dx - reach) / grid.pixels_x, ty = double(dy - reach) / grid.pixels_y;
     found.push_back({c, -s, c * tx - s * ty, s, c, s * tx + c * ty, 0, 0, 1});
     for (int64_t r = 0; r < kRotations; ++r)
-      for (int64_t y = std::max<int64_t>(0, dy - 2); y <= std::min(side - 1, dy + 2); ++y)
-        for (int64_t x = std::max<int64_t>(0, dx - 2); x <= std::min(side - 1, dx + 2); ++x)
+      for (int64_t y = std::max<int64_t>(0, dy - 1); y <= std::min(side - 1, dy + 1); ++y)
+        for (int64_t x = std::max<int64_t>(0, dx - 1); x <= std::min(side - 1, dx + 1); ++x)
           score[(r * side + y) * side + x] = -1;
   }
   return found;
