@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "core/cpu_isa.h"
 #include "smhdr/tensor.h"
 #include "smhdr/thread_pool.h"
 
@@ -156,7 +157,7 @@ constexpr int bias_row(int query, int key) {
 constexpr int shift_region(int at, int length) { return at < length - kWindow ? 0 : at < length - kShift ? 1 : 2; }
 
 std::unique_ptr<Ops> make_reference_ops();
-/// SIMD kernels of the best instruction set (core/cpu_isa.h) on `pool`, which must outlive the ops.
-std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool);
+/// SIMD kernels on `pool`, which must outlive the ops. `isa` must be one the processor has (core/cpu_isa.h).
+std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, CpuIsa isa = cpu_isa());
 
 }  // namespace smhdr

@@ -118,5 +118,15 @@ int main() {
   auto reference = make_reference_ops();
   for (const Case& c : kCases)
     if (!c.slow) run(c, *reference, true);
+  ThreadPool pool(3);
+  for (CpuIsa isa : {CpuIsa::generic, CpuIsa::avx2, CpuIsa::avx512}) {
+    if (!cpu_has(isa)) {
+      ++test::skipped;
+      std::printf("skipped %s: this processor or build has none\n", cpu_isa_name(isa));
+      continue;
+    }
+    auto ops = make_cpu_ops(pool, isa);
+    for (const Case& c : kCases) run(c, *ops, false);
+  }
   return test::finish();
 }

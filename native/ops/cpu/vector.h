@@ -1,0 +1,142 @@
+// Vectors of the instruction set being compiled for, and the few functions the kernels share. Portable vector types;
+// intrinsics only for partial loads and stores. Everything is forced inline: no symbol may be shared between sets.
+#pragma once
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include <cstdint>
+
+#define SMHDR_INLINE [[gnu::always_inline]] static inline
+
+namespace smhdr::cpu::SMHDR_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+constexpr int kColumns = 4;  // vectors of tokens in a register block
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+constexpr int kColumns = 2;
+#else
+constexpr int kLanes = 4;
+constexpr int kColumns = 2;
+#endif
+constexpr int kRows = 6;  // outputs in a register block
+
+typedef float Vec __attribute__((vector_size(kLanes * 4)));
+typedef float VecAny __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+typedef int32_t IntVec __attribute__((vector_size(kLanes * 4)));
+
+SMHDR_INLINE Vec load(const float* p) { return *reinterpret_cast<const VecAny*>(p); }
+SMHDR_INLINE void store(float* p, Vec v) { *reinterpret_cast<VecAny*>(p) = v; }
+SMHDR_INLINE Vec splat(float f) { return Vec{} + f; }
+SMHDR_INLINE Vec max(Vec a, Vec b) { return a > b ? a : b; }
+SMHDR_INLINE Vec min(Vec a, Vec b) { return a < b ? a : b; }
+
+/// The first n lanes, n < kLanes; the rest zero.
+SMHDR_INLINE Vec load_part(const float* p, int n) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
+#elif defined(__AVX2__)
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane));
+#else
+  Vec v{};
+  for (int i = 0; i < n; ++i) v[i] = p[i];
+  return v;
+#endif
+}
+SMHDR_INLINE void store_part(float* p, Vec v, int n) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v);
+#elif defined(__AVX2__)
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  _mm256_maskstore_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane), v);
+#else
+  for (int i = 0; i < n; ++i) p[i] = v[i];
+#endif
+}
+
+SMHDR_INLINE float sum(Vec v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps(v);
+#else
+  float total = 0;
+  for (int i = 0; i < kLanes; ++i) total += v[i];
+  return total;
+#endif
+}
+SMHDR_INLINE float largest(Vec v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps(v);
+#else
+  float best = v[0];
+  for (int i = 1; i < kLanes; ++i) best = v[i] > best ? v[i] : best;
+  return best;
+#endif
+}
+
+SMHDR_INLINE Vec square_root(Vec v) {
+#if defined(__AVX512F__)
+  return _mm512_sqrt_ps(v);
+#elif defined(__AVX2__)
+  return _mm256_sqrt_ps(v);
+#else
+  Vec out;
+  for (int i = 0; i < kLanes; ++i) out[i] = __builtin_sqrtf(v[i]);
+  return out;
+#endif
+}
+
+/// 2^x for x <= 126, relative error 1e-7; below -126 it stays at 2^-126.
+SMHDR_INLINE Vec exp2(Vec x) {
+  x = max(x, splat(-126.0f));
+  const Vec rounder = splat(12582912.0f);  // 1.5 * 2^23: adding it leaves the integer part in the low bits
+  const Vec shifted = x + rounder;
+  const Vec r = x - (shifted - rounder);
+  Vec p = splat(0.00132764718f);
+  p = p * r + 0.0096755418f;
+  p = p * r + 0.0555071328f;
+  p = p * r + 0.240221197f;
+  p = p * r + 0.693146967f;
+  p = p * r + 1.00000007f;
+  return reinterpret_cast<Vec>(reinterpret_cast<IntVec>(p) + (reinterpret_cast<IntVec>(shifted) << 23));
+}
+
+SMHDR_INLINE Vec sigmoid(Vec x) {
+  const Vec scaled = min(x * -1.44269504f, splat(126.0f));
+  return 1.0f / (1.0f + exp2(scaled));
+}
+
+/// x/2 (1 + erf(x / sqrt 2)); erf is a rational minimax fit in z^2 on |z| < 3.95, absolute error 4e-7.
+SMHDR_INLINE Vec gelu(Vec x) {
+  const Vec z = min(max(x * 0.707106781f, splat(-3.95f)), splat(3.95f));
+  const Vec t = z * z;
+  Vec p = splat(2.0117369e-06f);
+  p = p * t + 0.000287601029f;
+  p = p * t + 0.00391734048f;
+  p = p * t + 0.0532071315f;
+  p = p * t + 0.194036231f;
+  p = p * t + 1.12837901f;
+  Vec q = splat(3.78396729e-05f);
+  q = q * t + 0.00119820611f;
+  q = q * t + 0.0152707482f;
+  q = q * t + 0.115590976f;
+  q = q * t + 0.50529162f;
+  q = q * t + 1.0f;
+  const Vec half = x * 0.5f;
+  return half + half * (z * p / q);
+}
+
+/// Calls body(c, n): whole vectors with n = kLanes, then the remainder with n < kLanes.
+template <typename Body>
+SMHDR_INLINE void for_channels(int channels, Body body) {
+  int c = 0;
+  for (; c + kLanes <= channels; c += kLanes) body(c, kLanes);
+  if (c < channels) body(c, channels - c);
+}
+SMHDR_INLINE Vec load_some(const float* p, int n) { return n == kLanes ? load(p) : load_part(p, n); }
+SMHDR_INLINE void store_some(float* p, Vec v, int n) { n == kLanes ? store(p, v) : store_part(p, v, n); }
+
+}  // namespace smhdr::cpu::SMHDR_ISA
