@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
-import { type ErrorCode, SmhdrError } from "../../errors.js";
+import { type ErrorCode, SmhdrError, throwIfAborted } from "../../errors.js";
 import { Random } from "./random.js";
 import type { PreparedSource } from "./source.js";
 import type { SynthesisOptions, SyntheticBracket } from "./synthesize.js";
@@ -16,6 +16,8 @@ export interface StreamOptions {
   readonly count?: number;
   /** Index of the first bracket, to go on where another stream stopped. Default 0. */
   readonly first?: number;
+  /** Ends the stream with CANCELLED. */
+  readonly signal?: AbortSignal;
 }
 
 /** The seed of a stream's bracket number `index`: synthesizeBracket(sources, options, this) is that bracket. */
@@ -40,7 +42,15 @@ export type FromWorker =
  * @throws SmhdrError as loadSource and synthesizeBracket do.
  */
 export async function* streamBrackets(stream: StreamOptions): AsyncGenerator<SyntheticBracket, void, undefined> {
-  const { sources: paths, options, seed, workers = availableParallelism(), count = Infinity, first = 0 } = stream;
+  const {
+    sources: paths,
+    options,
+    seed,
+    workers = availableParallelism(),
+    count = Infinity,
+    first = 0,
+    signal,
+  } = stream;
   if (paths.length === 0)
     throw new SmhdrError("INVALID_ARGUMENT", "streamBrackets: sources must name at least one HDR image.");
   if (!Number.isInteger(workers) || workers < 1 || workers > 256)
@@ -49,6 +59,7 @@ export async function* streamBrackets(stream: StreamOptions): AsyncGenerator<Syn
       `streamBrackets: workers must be a whole number from 1 to 256, got ${workers}.`,
     );
 
+  throwIfAborted(signal);
   const end = first + count;
   const finished = new Map<number, SyntheticBracket>();
   const prepared = new Map<string, PreparedSource>();
@@ -58,6 +69,9 @@ export async function* streamBrackets(stream: StreamOptions): AsyncGenerator<Syn
     failure ??= error;
     wake();
   };
+
+  const abort = () => fail(new SmhdrError("CANCELLED", "Cancelled.", { cause: signal?.reason }));
+  signal?.addEventListener("abort", abort);
 
   // Beside a .ts file (run without compiling) stands the worker's .ts file.
   const script = new URL(
@@ -116,6 +130,7 @@ export async function* streamBrackets(stream: StreamOptions): AsyncGenerator<Syn
       yield bracket;
     }
   } finally {
+    signal?.removeEventListener("abort", abort);
     await Promise.all(threads.map((thread) => thread.terminate()));
   }
 }
