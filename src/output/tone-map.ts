@@ -115,7 +115,7 @@ function smallLogLuminance(
 }
 
 /** Stops of display range given to the base: from middle grey up to white, and down to where black begins. */
-const GREY = Math.log2(0.18);
+const GREY = Math.log2(0.2);
 const WHITE = Math.log2(0.88);
 const BLACK = Math.log2(0.006);
 
@@ -133,13 +133,15 @@ function toneCurve(logs: Float32Array, exposure: number): (log: number) => numbe
   const average = middle.reduce((sum, value) => sum + value, 0) / middle.length;
   // -1: the average lies at the dark end, 1: at the bright end.
   const balance = high - low > 0.01 ? (2 * average - low - high) / (high - low) : 0;
-  const grey = GREY + 0.7 * balance + exposure;
+  // A scene with far highlights is shown a little darker, to leave them room.
+  const highlights = Math.min(6, Math.max(0, high - average - (WHITE - GREY)));
+  const grey = GREY + balance - 0.11 * highlights + exposure;
   const up = side(high - average, WHITE - grey);
   const down = side(average - low, grey - BLACK);
   return (log) => (log >= average ? grey + up(log - average) : grey - down(average - log));
 }
 
-const MIDDLE_SLOPE = 0.85;
+const MIDDLE_SLOPE = 0.95;
 
 /**
  * Brings distances of 0 to `range` stops into 0 to `room`: a straight line of the middle slope where that fits, else
