@@ -8,6 +8,7 @@ elsewhere plain PyTorch computes the same.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,18 @@ class Settings:
     dtype = torch.float32
     triton_attention = False
     triton_depthwise = False
+    compiled = False
+
+    _cache: dict[Callable, Callable] = {}
+
+    @staticmethod
+    def run(function: Callable) -> Callable:
+        """The function itself or its compiled form. Parts are compiled, not the whole: 24 blocks share two graphs."""
+        if not Settings.compiled:
+            return function
+        if function not in Settings._cache:
+            Settings._cache[function] = torch.compile(function, dynamic=False)
+        return Settings._cache[function]
 
 
 def tokens_to_image(x: Tensor) -> Tensor:
@@ -53,7 +66,7 @@ def depthwise(x: Tensor, layer: nn.Conv2d) -> Tensor:
     if Settings.triton_depthwise:
         from kernels import depthwise3x3
 
-        return depthwise3x3(x, layer.weight) + layer.bias.to(x.dtype)
+        return depthwise3x3(x, layer.weight, layer.bias)
     image = tokens_to_image(x)
     return image_to_tokens(
         F.conv2d(image, layer.weight.to(x.dtype), layer.bias.to(x.dtype), padding=1, groups=image.shape[1])
@@ -264,6 +277,18 @@ class PatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
 
+def enter(norm: nn.LayerNorm, mlp: Mlp, features: Tensor) -> tuple[Tensor, Tensor]:
+    start = norm(features)
+    return start, mlp(start).float()
+
+
+def leave_stage(
+    conv: nn.Conv2d, channel_layer: InterExposureBlock, mlp: Mlp, x: Tensor, stage_input: Tensor, start: Tensor, exposures: int
+) -> Tensor:
+    x = convolve(x, conv, Settings.dtype) + stage_input
+    return mlp(channel_layer(x + start, exposures)).float()
+
+
 class SMNet(nn.Module):
     def __init__(self, width: int = 60, stages: int = 4, blocks: int = 6, heads: int = 6, drop_path: float = 0.1) -> None:
         super().__init__()
@@ -310,15 +335,6 @@ class SMNet(nn.Module):
         joined = groups.permute(1, 2, 3, 0, 4).reshape(batch, height, width, self.width)
         return joined, features[exposures // 2]
 
-    def enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        start = self.patch_embed.norm(x)
-        return start, self.mlp(start).float()
-
-    def leave_stage(self, s: int, x: Tensor, stage_input: Tensor, start: Tensor, exposures: int) -> Tensor:
-        x = convolve(x, self.layers[s].conv, Settings.dtype) + stage_input
-        x = self.channel_layers[s](x + start, exposures)
-        return self.mlps[s](x).float()
-
     def finish(self, x: Tensor, anchor: Tensor) -> Tensor:
         out = convolve(self.norm(x), self.conv_after_body, torch.float32)
         out = out + convolve(anchor, self.conv_skip, torch.float32)
@@ -326,9 +342,9 @@ class SMNet(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None, use_mask: Tensor | None = None) -> Tensor:
         """x [B, 6n, H, W] -> radiance [B, 3, H, W]. mask [B, 1, H, W]; use_mask [stages] of 0 (importance map) or 1."""
-        exposures = x.shape[1] // 6
-        features, anchor = self.extract(image_to_tokens(x), exposures)
-        start, x = self.enter(features)
+        exposures, run = x.shape[1] // 6, Settings.run
+        features, anchor = run(SMNet.extract)(self, image_to_tokens(x), exposures)
+        start, x = run(enter)(self.patch_embed.norm, self.mlp, features)
         mask = None if mask is None else image_to_tokens(mask)
         dropping = self.training and self.drop_path > 0
         for s, stage in enumerate(self.layers):
@@ -336,11 +352,13 @@ class SMNet(nn.Module):
             for b, block in enumerate(stage.residual_group.blocks):
                 rate = self.drop_rates[s * self.blocks + b] if dropping else None
                 if b == 0 and mask is not None:
-                    x = block(x, mask, use_mask[s], rate)
+                    x = run(HybridBlock.forward)(block, x, mask, use_mask[s], rate)
                 else:
-                    x = block(x, None, None, rate)
-            x = self.leave_stage(s, x, stage_input, start, exposures)
-        return tokens_to_image(self.finish(x, anchor))
+                    x = run(HybridBlock.forward)(block, x, None, None, rate)
+            x = run(leave_stage)(
+                stage.conv, self.channel_layers[s], self.mlps[s], x, stage_input, start, exposures
+            )
+        return tokens_to_image(run(SMNet.finish)(self, x, anchor))
 
 
 def configuration_of(weights: dict[str, Tensor]) -> dict[str, int]:
