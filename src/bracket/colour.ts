@@ -16,13 +16,13 @@ const SRGB: Encoding = { transfer: "srgb", primaries: "srgb" };
  * profile, else PNG gAMA, else sRGB, as every viewer assumes. `head` is the beginning of the file.
  */
 export function readColour(meta: Metadata, head: Uint8Array): ColourReading {
-  if (meta.space === "cmyk" || meta.space === "lab" || meta.space === "labs") return { encoding: "convert" };
+  if (meta.space === "cmyk") return { encoding: "convert" };
   const png = meta.format === "png" ? pngColour(head) : {};
   if (png.codePoints) return fromCodePoints(png.codePoints);
   if (meta.icc) {
     const reading = readProfile(meta.icc);
     if (reading === "invalid") {
-      return { encoding: SRGB, remark: "has a broken ICC profile; its pixels were taken as sRGB" };
+      return { encoding: SRGB, remark: "has a broken or unfit ICC profile; its pixels were taken as sRGB" };
     }
     return { encoding: reading === "convert" ? "convert" : reading.encoding };
   }

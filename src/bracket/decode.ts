@@ -8,7 +8,7 @@ import type { PixelStore } from "./bracket.js";
 import { readColour } from "./colour.js";
 import { type CameraSettings, readCameraSettings } from "./metadata.js";
 import { filePixels, memoryPixels, type PixelFormat } from "./pixels.js";
-import { type ExposureProxy, ProxyBuilder } from "./proxy.js";
+import { buildProxy, type ExposureProxy } from "./proxy.js";
 
 /** More pixels than any camera has; what says more is broken or hostile, and is refused before anything is allocated. */
 export const MAX_PIXELS = 2 ** 28;
@@ -38,11 +38,11 @@ export interface Photograph {
 }
 
 const formats = new Set(["jpeg", "png", "tiff", "webp", "heif"]);
+const spaces = new Set(["srgb", "rgb", "rgb16", "b-w", "grey16", "cmyk"]);
 /** Enough of a file for the boxes and chunks that come before the pixels. */
 const HEAD_BYTES = 256 * 1024;
 /** A .v file, libvips' own format: 64 bytes of header, then the rows. */
 const VIPS_HEADER_BYTES = 64;
-const ROWS_PER_STRIP = 64;
 
 /** libvips' built-in profile that 16-bit conversions end in, and the 8-bit one. */
 const converted: Record<PhotographHeader["depth"], Encoding> = {
@@ -85,8 +85,9 @@ export async function readHeader(
   if (meta.depth !== "uchar" && meta.depth !== "ushort") {
     throw new SmhdrError("UNSUPPORTED", `${name} has ${meta.depth} samples; expected 8- or 16-bit integers.`);
   }
-  if (meta.space === "multiband" || meta.channels > (meta.space === "cmyk" ? 5 : 4)) {
-    throw new SmhdrError("UNSUPPORTED", `${name} has ${meta.channels} channels; expected grey or RGB.`);
+  if (!spaces.has(meta.space)) {
+    const came = `${meta.channels} channels of ${meta.space}`;
+    throw new SmhdrError("UNSUPPORTED", `${name} has ${came}; expected grey, RGB or CMYK.`);
   }
   if (meta.hasAlpha && alpha === "refuse") {
     throw new SmhdrError("UNSUPPORTED", `${name} has an alpha channel; expected none (or ask for it to be flattened).`);
@@ -117,11 +118,12 @@ export async function readHeader(
  */
 export async function decodePhotograph(header: PhotographHeader, spill: boolean): Promise<Photograph> {
   const pixels = spill ? await decodeToFile(header) : await decodeToMemory(header);
-  const builder = new ProxyBuilder(header.width, header.height, header.encoding);
-  for (let y = 0; y < header.height; y += ROWS_PER_STRIP) {
-    builder.add(pixels.rows(y, Math.min(y + ROWS_PER_STRIP, header.height)));
+  try {
+    return { header, pixels, proxy: buildProxy(pixels) };
+  } catch (error) {
+    pixels.close();
+    throw error;
   }
-  return { header, pixels, proxy: builder.finish() };
 }
 
 async function decodeToMemory(header: PhotographHeader): Promise<PixelStore> {

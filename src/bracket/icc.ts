@@ -66,10 +66,13 @@ function parse(icc: DataView): ProfileReading {
 
   if (space === "GRAY") {
     const [curve] = offsets("kTRC").map((at) => readCurve(icc, at));
-    if (curve === undefined || pcs !== "XYZ ") return "convert";
-    return { encoding: { transfer: nameCurve(curve), primaries: "srgb" } };
+    if (curve === undefined) return "invalid";
+    // Relative to Lab the curve gives lightness: CIE 1976, inverted.
+    const light = pcs === "Lab " ? curve.map((v) => (v > 0.08 ? ((v + 0.16) / 1.16) ** 3 : v / 9.033)) : curve;
+    return { encoding: { transfer: nameCurve(light), primaries: "srgb" } };
   }
-  if (space !== "RGB " || pcs !== "XYZ " || tags.has("A2B0") || tags.has("D2B0")) return "convert";
+  if (space !== "RGB ") return "invalid"; // a profile for other pixels than these
+  if (pcs !== "XYZ " || tags.has("A2B0") || tags.has("D2B0")) return "convert";
   const curves = offsets("rTRC", "gTRC", "bTRC").map((at) => readCurve(icc, at));
   const colorants = offsets("rXYZ", "gXYZ", "bXYZ").map((at) => readXyz(icc, at));
   if (colorants.length !== 3 || curves.length !== 3) return "convert";

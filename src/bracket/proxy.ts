@@ -1,4 +1,5 @@
 import type { Encoding, PixelData } from "../image.js";
+import type { PixelStore } from "./bracket.js";
 import { linearTable, toLinear } from "./transfer.js";
 
 /**
@@ -81,4 +82,15 @@ export class ProxyBuilder {
     }
     return { width: outWidth, height: outHeight, data, scale };
   }
+}
+
+const ROWS_PER_STRIP = 64;
+
+/** The proxy of stored pixels. */
+export function buildProxy(pixels: PixelStore): ExposureProxy {
+  const builder = new ProxyBuilder(pixels.width, pixels.height, pixels.encoding);
+  for (let y = 0; y < pixels.height; y += ROWS_PER_STRIP) {
+    builder.add(pixels.rows(y, Math.min(y + ROWS_PER_STRIP, pixels.height)));
+  }
+  return builder.finish();
 }
