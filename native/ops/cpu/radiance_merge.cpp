@@ -9,10 +9,10 @@
 namespace smhdr::cpu::SMHDR_ISA {
 namespace {
 
-constexpr int kMargin = 8;                              // columns computed on each side of the tile, >= kMergeHalo
-constexpr int kWidth = kMergeColumns + 2 * kMargin;     // columns computed
-constexpr int kStride = kWidth + 32;                    // of a row, with room to read past its ends
-constexpr int kRing = 8;                                // rows kept, >= 2 kRegionRadius + 2
+constexpr int kMargin = 8;                           // columns computed on each side of the tile, >= kMergeHalo
+constexpr int kWidth = kMergeColumns + 2 * kMargin;  // columns computed
+constexpr int kStride = kWidth + 32;                 // of a row, with room to read past its ends
+constexpr int kRing = 8;                             // rows kept, >= 2 kRegionRadius + 2
 static_assert(kMargin >= kMergeHalo && kRing >= 2 * kRegionRadius + 2 && kWidth % 16 == 0);
 
 struct alignas(64) Row {
@@ -21,8 +21,8 @@ struct alignas(64) Row {
   const float* at() const { return cell + 16; }
 };
 
-enum { kRed, kGreen, kBlue, kSeen, kSamplePlanes };                             // of an exposure
-enum { kDeviation, kEnergy = kDeviation + 3, kSystematic, kEvidencePlanes };    // of a pair
+enum { kRed, kGreen, kBlue, kSeen, kSamplePlanes };                           // of an exposure
+enum { kDeviation, kEnergy = kDeviation + 3, kSystematic, kEvidencePlanes };  // of a pair
 
 struct Tile {
   const MergeModel& model;
@@ -125,8 +125,12 @@ void load(const Tile& tile, int64_t y) {
   for (int i = 0; i < m.exposures; ++i) {
     const float* table = m.exposure[i].table;
     switch (m.depth) {
-      case PixelDepth::uint8: load_row(tile, i, y, FromCode8{table}); break;
-      case PixelDepth::uint16: load_row(tile, i, y, FromCode16{table}); break;
+      case PixelDepth::uint8:
+        load_row(tile, i, y, FromCode8{table});
+        break;
+      case PixelDepth::uint16:
+        load_row(tile, i, y, FromCode16{table});
+        break;
       case PixelDepth::float32:
         if (table)
           load_row(tile, i, y, FromCurve{table, m.table_size});

@@ -10,15 +10,16 @@ constexpr int kMergeColumns = 240;
 
 /// Bytes of scratch memory a call needs (aligned to 64).
 using MergeScratch = int64_t (*)(const MergeModel& model);
-/// Rows [y0, y1) of the columns that start at x0, into `out` (row y0 of the image, interleaved RGB, `out_stride` floats).
+/// Rows [y0, y1) of the columns that start at x0, into `out` (row y0 of the image, interleaved RGB, `out_stride`
+/// floats).
 using MergeBlock = void (*)(const MergeModel& model, const ExposureRows* rows, int64_t x0, int64_t y0, int64_t y1,
                             float* out, int64_t out_stride, void* scratch);
 
-#define SMHDR_DECLARE(isa)                                                                                          \
-  namespace isa {                                                                                                   \
-  int64_t radiance_merge_scratch(const MergeModel& model);                                                          \
-  void radiance_merge(const MergeModel& model, const ExposureRows* rows, int64_t x0, int64_t y0, int64_t y1,        \
-                      float* out, int64_t out_stride, void* scratch);                                               \
+#define SMHDR_DECLARE(isa)                                                                                   \
+  namespace isa {                                                                                            \
+  int64_t radiance_merge_scratch(const MergeModel& model);                                                   \
+  void radiance_merge(const MergeModel& model, const ExposureRows* rows, int64_t x0, int64_t y0, int64_t y1, \
+                      float* out, int64_t out_stride, void* scratch);                                        \
   }
 SMHDR_DECLARE(generic)
 SMHDR_DECLARE(avx2)

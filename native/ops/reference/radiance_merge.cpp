@@ -93,11 +93,11 @@ Plane agreement(const MergeModel& m, int i, const Exposure& a, int j, const Expo
         difference *= a.seen.get(x, y) * b.seen.get(x, y);
         const double mean = 0.5 * (ra + rb);
         const double noise = ei.noise_floor + ej.noise_floor + (ei.noise_slope + ej.noise_slope) * mean;
-        const double edge =
-            0.5 * std::max(std::abs(b.radiance[c].get(x + 1, y) - b.radiance[c].get(x - 1, y)),
-                           std::abs(b.radiance[c].get(x, y + 1) - b.radiance[c].get(x, y - 1)));
+        const double edge = 0.5 * std::max(std::abs(b.radiance[c].get(x + 1, y) - b.radiance[c].get(x - 1, y)),
+                                           std::abs(b.radiance[c].get(x, y + 1) - b.radiance[c].get(x, y - 1)));
         const double black = ei.black_step + ej.black_step;
-        const double bias = std::pow(t.relative_tolerance * mean, 2) + std::pow(t.edge_tolerance * edge, 2) + black * black;
+        const double bias =
+            std::pow(t.relative_tolerance * mean, 2) + std::pow(t.edge_tolerance * edge, 2) + black * black;
         const double limit = t.deviation_limit;
         const double d = std::clamp(difference / std::sqrt(noise + bias), -limit, limit);
         deviation[c].at(x, y) = d;
@@ -116,12 +116,10 @@ Plane agreement(const MergeModel& m, int i, const Exposure& a, int j, const Expo
       // Noise averages out over the window, a systematic deviation does not.
       const double bias = window_mean(systematic, x, y, kRegionRadius);
       double worst = 0;
-      for (int c = 0; c < 3; ++c)
-        worst = std::max(worst, std::pow(window_mean(deviation[c], x, y, kRegionRadius), 2));
+      for (int c = 0; c < 3; ++c) worst = std::max(worst, std::pow(window_mean(deviation[c], x, y, kRegionRadius), 2));
       const double region = worst / ((1 - bias) / t.independent_pixels + bias);
       const double detail = window_mean(energy, x, y, kDetailRadius);
-      out.at(x, y) =
-          1 - smoothstep(1, t.rejection, std::max(region / t.region_threshold, detail / t.detail_threshold));
+      out.at(x, y) = 1 - smoothstep(1, t.rejection, std::max(region / t.region_threshold, detail / t.detail_threshold));
     }
   return out;
 }
@@ -135,8 +133,8 @@ void radiance_merge(const MergeModel& m, std::span<const ExposureRows> rows, flo
   for (int i = 0; i < m.exposures; ++i) exposures.push_back(sample(m, i, rows[i]));
   std::vector<Plane> agreements;
   for (int p = 0; p < pairs.count; ++p)
-    agreements.push_back(agreement(m, pairs.exposure[p], exposures[pairs.exposure[p]], pairs.anchor[p],
-                                   exposures[pairs.anchor[p]]));
+    agreements.push_back(
+        agreement(m, pairs.exposure[p], exposures[pairs.exposure[p]], pairs.anchor[p], exposures[pairs.anchor[p]]));
 
   for (int64_t y = 0; y < m.height; ++y)
     for (int64_t x = 0; x < m.width; ++x) {
@@ -163,7 +161,8 @@ void radiance_merge(const MergeModel& m, std::span<const ExposureRows> rows, flo
         mean += usable[i] / m.exposure[i].noise_floor * brightness;
         total += usable[i] / m.exposure[i].noise_floor;
       }
-      // One estimate of the radiance for every exposure's noise: weights that follow their own pixel's noise are biased.
+      // One estimate of the radiance for every exposure's noise: weights that follow their own pixel's noise are
+      // biased.
       const double radiance = total > 0 ? mean / total : 1;
 
       // Where nothing else is left: the shortest trusted exposure, neutral where it clips.
@@ -175,8 +174,7 @@ void radiance_merge(const MergeModel& m, std::span<const ExposureRows> rows, flo
           brightest = std::max(brightest, value[i][c]);
         }
         const double neutral = smoothstep(t.clip_start, t.clip_end, darkest);
-        for (int c = 0; c < 3; ++c)
-          last[c] += trust[i] * (value[i][c] + neutral * (brightest - value[i][c]) - last[c]);
+        for (int c = 0; c < 3; ++c) last[c] += trust[i] * (value[i][c] + neutral * (brightest - value[i][c]) - last[c]);
       }
       const double least = 1e-4 / (m.exposure[0].noise_floor + m.exposure[0].noise_slope * radiance);
       double weights = least;
