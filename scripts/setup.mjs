@@ -1,7 +1,7 @@
 // Brings a working tree, even a fresh clone, to where it can run: dependencies, native addon, compiled TypeScript.
 // Plain Node and nothing installed. Does only what is out of date; with --clean the TypeScript is compiled afresh, so
 // that nothing of a deleted source stays in dist (npm pack).
-import { chmodSync, existsSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, rmSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildAddon, requireTools, root, run } from "./build-addon.mjs";
@@ -57,6 +57,8 @@ function compile() {
   if (!run(process.execPath, [tsc, "--incremental", "--tsBuildInfoFile", "dist/.tsbuildinfo"])) {
     throw new Error("The TypeScript sources do not compile: see above.");
   }
+  const now = new Date();
+  utimesSync(join(root, "dist", ".tsbuildinfo"), now, now); // tsc leaves it be when nothing changed
   chmodSync(join(root, "dist", "cli", "smhdr.js"), 0o755);
 }
 

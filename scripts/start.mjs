@@ -1,0 +1,50 @@
+// npm start: from a fresh clone to a merged picture. Sets everything up, merges the example bracket into out/ and
+// measures the result against the truth that the example was rendered from.
+import { mkdirSync, readdirSync } from "node:fs";
+import { join, relative } from "node:path";
+import { pathToFileURL } from "node:url";
+import { root, run } from "./build-addon.mjs";
+import { setUp } from "./setup.mjs";
+
+const example = join("examples", "bracket");
+const result = join("out", "bracket.exr");
+const preview = join("out", "bracket.jpg");
+
+function mergeExample(images) {
+  mkdirSync(join(root, "out"), { recursive: true });
+  const args = ["merge", ...images, "-o", result, "-o", preview];
+  console.log(`> smhdr ${args.join(" ")}`);
+  const smhdr = join(root, "dist", "cli", "smhdr.js");
+  if (!run(process.execPath, [smhdr, ...args], { stdio: ["inherit", "ignore", "inherit"] })) {
+    throw new Error("The merge failed: see above.");
+  }
+}
+
+const built = (path) => import(pathToFileURL(join(root, "dist", path)).href);
+
+/** PSNR in dB against the truth: of linear radiance in [0, 1], and after the mu-law. */
+async function measure(truthPath) {
+  const { readRadiance } = await built("codec/read-radiance.js");
+  const { psnr } = await built("measure/psnr.js");
+  const { muLaw } = await built("measure/mu-law.js");
+  const [merged, truth] = await Promise.all([result, truthPath].map((path) => readRadiance(join(root, path))));
+  for (const { data } of [merged, truth]) data.forEach((value, i) => (data[i] = Math.min(1, Math.max(0, value))));
+  return { linear: psnr(merged.data, truth.data), mu: psnr(merged.data, truth.data, muLaw) };
+}
+
+try {
+  setUp();
+  const names = readdirSync(join(root, example)).sort();
+  const images = names.filter((name) => /^exposure-\d+\./.test(name)).map((name) => join(example, name));
+  const truth = names.find((name) => /^truth\.(exr|hdr)$/.test(name));
+  mergeExample(images);
+  console.log(`\nResult:   ${relative(process.cwd(), join(root, result))}  (OpenEXR, linear light)`);
+  console.log(`Preview:  ${relative(process.cwd(), join(root, preview))}  (tone-mapped)`);
+  if (truth) {
+    const { linear, mu } = await measure(join(example, truth));
+    console.log(`PSNR-mu ${mu.toFixed(2)} dB, PSNR-l ${linear.toFixed(2)} dB against ${join(example, truth)}`);
+  }
+} catch (error) {
+  console.error(error.message);
+  process.exitCode = 1;
+}
