@@ -28,8 +28,8 @@ async function measure(truthPath) {
   const { psnr } = await built("measure/psnr.js");
   const { muLaw } = await built("measure/mu-law.js");
   const [merged, truth] = await Promise.all([result, truthPath].map((path) => readRadiance(join(root, path))));
-  for (const { data } of [merged, truth]) data.forEach((value, i) => (data[i] = Math.min(1, Math.max(0, value))));
-  return { linear: psnr(merged.data, truth.data), mu: psnr(merged.data, truth.data, muLaw) };
+  const [a, b] = [merged, truth].map(({ data }) => data.map((value) => Math.min(1, Math.max(0, value))));
+  return { linear: psnr(a, b), mu: psnr(a, b, muLaw) };
 }
 
 try {
