@@ -73,5 +73,5 @@ export function decodeNpy(bytes: Uint8Array): NpyArray {
     throw bad(
       `shape (${shape.join(", ")}) of ${descr} needs ${count * type.BYTES_PER_ELEMENT} bytes, ${bytes.length - start} follow`,
     );
-  return { shape, data: new type(bytes.slice(start).buffer) };
+  return { shape, data: new type(Uint8Array.from(bytes.subarray(start)).buffer) };
 }

@@ -73,12 +73,7 @@ export async function* streamBrackets(stream: StreamOptions): AsyncGenerator<Syn
   const abort = () => fail(new SmhdrError("CANCELLED", "Cancelled.", { cause: signal?.reason }));
   signal?.addEventListener("abort", abort);
 
-  // Beside a .ts file (run without compiling) stands the worker's .ts file.
-  const script = new URL(
-    import.meta.url.endsWith(".ts") ? "./stream-worker.ts" : "./stream-worker.js",
-    import.meta.url,
-  );
-  const threads = Array.from({ length: workers }, () => new Worker(script));
+  const threads = Array.from({ length: workers }, startThread);
   const send = (thread: Worker, message: ToWorker) => thread.postMessage(message);
   let next = first;
   let taken = first;
@@ -133,4 +128,12 @@ export async function* streamBrackets(stream: StreamOptions): AsyncGenerator<Syn
     signal?.removeEventListener("abort", abort);
     await Promise.all(threads.map((thread) => thread.terminate()));
   }
+}
+
+/** Run uncompiled (by tsx, in tests), a thread has to be taught TypeScript first. */
+function startThread(): Worker {
+  if (!import.meta.url.endsWith(".ts")) return new Worker(new URL("./stream-worker.js", import.meta.url));
+  const script = new URL("./stream-worker.ts", import.meta.url).href;
+  const teach = `import("tsx/esm/api").then(({ register }) => { register(); return import(${JSON.stringify(script)}); });`;
+  return new Worker(teach, { eval: true });
 }

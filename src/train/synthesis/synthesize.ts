@@ -284,12 +284,15 @@ function foliageWeight(foliage: Foliage, x: number, y: number): number {
   return d >= 1 ? 0 : Math.min(1, 2.5 * (1 - d));
 }
 
+/** Marks the whole region and the cells around it, which interpolation lets move a little. */
 function markFoliage(moving: Uint8Array, foliage: Foliage, width: number, height: number): void {
+  const [cx, cy, rx, ry] = foliage.region;
   for (let y = 0; y < height; y++)
     for (let x = 0; x < width; x++)
-      if (foliageWeight(foliage, x + 0.5, y + 0.5) * foliage.amplitude > 0.2) moving[y * width + x] = 1;
+      if (((x - cx) / (rx + 1.5 * cell)) ** 2 + ((y - cy) / (ry + 1.5 * cell)) ** 2 < 1) moving[y * width + x] = 1;
 }
 
+/** Displacements and hand shake are computed every `cell` pixels and interpolated between. */
 const cell = 8;
 
 /** The plate as one exposure sees it: through hand shake (frame -> reference) and, where given, a displacement field. */

@@ -1,0 +1,149 @@
+import { access, mkdir, readFile, writeFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { basename, join } from "node:path";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import sharp from "sharp";
+import { SmhdrError, throwIfAborted } from "../errors.js";
+import { replaceFile } from "../output/replace-file.js";
+import { segmentPhotograph, smallestSegment } from "../segment/segment-map.js";
+import type { Split } from "../train/dataset.js";
+import { streamBrackets } from "../train/synthesis/stream.js";
+import type { SyntheticBracket } from "../train/synthesis/synthesize.js";
+import { writeScene } from "../train/write-scene.js";
+import { parseCount, parseThreads } from "./arguments.js";
+import { runCommand } from "./run-command.js";
+
+interface SynthesizeOptions {
+  readonly output: string;
+  readonly count: number;
+  readonly seed: number;
+  readonly exposures: number;
+  readonly size: readonly [number, number];
+  readonly split: Split;
+  readonly jpeg?: number;
+  readonly threads: number;
+  readonly json?: boolean;
+}
+
+export function registerSynthesize(program: Command): void {
+  program
+    .command("synthesize")
+    .description("make a training set: dynamic brackets with exact truth, cut from HDR images")
+    .argument("<hdr...>", "HDR images (.hdr, .exr); those twice as wide as high are taken for panoramas")
+    .requiredOption("-o, --output <dir>", "folder of the data set")
+    .requiredOption("--count <n>", "scenes to make", parseCount(1))
+    .requiredOption("--seed <n>", "the same seed makes the same scenes", parseCount(0))
+    .option("--exposures <n>", "photographs per bracket, 2 to 9", parseCount(2), 3)
+    .option("--size <WxH>", "pixels", parseSize, [512, 512] as const)
+    .addOption(
+      new Option("--split <name>", "which part of the data set").choices(["Training", "Test"]).default("Training"),
+    )
+    .option("--jpeg <quality>", "send the photographs through JPEG, 1 to 100", parseCount(1))
+    .option("--threads <n>", "threads", parseThreads, availableParallelism())
+    .option("--json", "print one JSON object a line")
+    .addHelpText(
+      "after",
+      "\nAn interrupted run goes on where it stopped when called again the same way.\n\nExample:\n  smhdr synthesize *.hdr -o data --count 500 --seed 1",
+    )
+    .action((sources: string[], options: SynthesizeOptions) =>
+      runCommand(options, async (reporter, signal) => {
+        const folder = join(options.output, options.split);
+        const made = await synthesizeDataSet(sources, options, signal, reporter.stage("Synthesise"));
+        reporter.result(`${options.count} scenes in ${folder}${made < options.count ? ` (${made} of them new)` : ""}`, {
+          folder,
+          scenes: options.count,
+          made,
+        });
+      }),
+    );
+}
+
+function parseSize(text: string): [number, number] {
+  const match = /^(\d+)x(\d+)$/i.exec(text.trim());
+  if (!match) throw new InvalidArgumentError("Expected width and height such as 512x512.");
+  return [Number(match[1]), Number(match[2])];
+}
+
+/** Returns how many scenes were made: those of an earlier, interrupted run are kept. */
+async function synthesizeDataSet(
+  sources: readonly string[],
+  options: SynthesizeOptions,
+  signal: AbortSignal,
+  progress: (fraction: number) => void,
+): Promise<number> {
+  const { count, seed, exposures, split, jpeg } = options;
+  const [width, height] = options.size;
+  if (jpeg !== undefined && jpeg > 100)
+    throw new SmhdrError("INVALID_ARGUMENT", `--jpeg must be from 1 to 100, got ${jpeg}.`);
+  await agreeOnSettings(options.output, split, {
+    sources: sources.map((path) => basename(path)),
+    seed,
+    exposures,
+    width,
+    height,
+    jpeg: jpeg ?? null,
+  });
+  const folders = Array.from({ length: count }, (_, i) => join(options.output, split, String(i).padStart(5, "0")));
+  let first = 0;
+  while (first < count && (await exists(folders[first]))) first++;
+  if (first === count) return 0;
+  // Room for every segment that a scene can have keeps ids unique over the set, whatever order scenes are made in.
+  const idsPerScene = Math.floor((width * height) / smallestSegment) + 2;
+  let index = first;
+  const stream = {
+    sources,
+    options: { width, height, exposures, ...(jpeg === undefined ? {} : { bits: 8 as const }) },
+    seed,
+    workers: options.threads,
+    first,
+    count: count - first,
+    signal,
+  };
+  for await (const bracket of streamBrackets(stream)) {
+    throwIfAborted(signal);
+    const photographed = jpeg === undefined ? bracket : await throughJpeg(bracket, jpeg);
+    const middle = photographed.exposures[exposures >> 1];
+    await writeScene(folders[index], photographed, segmentPhotograph(middle, width, height, index * idsPerScene));
+    index++;
+    progress(index / count);
+  }
+  return count - first;
+}
+
+/** A set is made by one recipe: it is written beside the scenes, and another one is refused. */
+async function agreeOnSettings(directory: string, split: Split, settings: Record<string, unknown>): Promise<void> {
+  const path = join(directory, `synthesis-${split}.json`);
+  const text = `${JSON.stringify(settings, null, 2)}\n`;
+  const before = await readFile(path, "utf8").catch(() => undefined);
+  if (before === text) return;
+  if (before !== undefined || (await exists(join(directory, split))))
+    throw new SmhdrError(
+      "INVALID_ARGUMENT",
+      `${join(directory, split)} already holds scenes made otherwise: choose another --output.`,
+    );
+  await mkdir(directory, { recursive: true }).catch((error: Error) => {
+    throw new SmhdrError("IO", `${directory}: cannot be made (${error.message}).`, { cause: error });
+  });
+  await replaceFile(path, undefined, (temporary) => writeFile(temporary, text));
+}
+
+async function throughJpeg(bracket: SyntheticBracket, quality: number): Promise<SyntheticBracket> {
+  const { width, height } = bracket;
+  const exposures = await Promise.all(
+    bracket.exposures.map(async (codes) => {
+      const bytes = Uint8Array.from(codes, (code) => code >> 8);
+      const jpeg = await sharp(bytes, { raw: { width, height, channels: 3 } })
+        .jpeg({ quality })
+        .toBuffer();
+      return Uint16Array.from(await sharp(jpeg).raw().toBuffer(), (v) => v * 257);
+    }),
+  );
+  return { ...bracket, exposures };
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
