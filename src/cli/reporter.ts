@@ -66,6 +66,7 @@ class TextReporter implements Reporter {
       stream: process.stderr,
       hideCursor: true,
       clearOnComplete: true,
+      gracefulExit: false, // runCommand does
     });
     bar.start(1, 0);
     this.bar = bar;

@@ -15,6 +15,7 @@ export async function runCommand(
   const reporter = createReporter(options);
   const controller = new AbortController();
   const stop = () => {
+    reporter.close();
     if (controller.signal.aborted) process.exit(exitCodes.stopped);
     controller.abort();
   };
