@@ -8,8 +8,9 @@ namespace smhdr {
 namespace {
 
 constexpr double kKnots[] = {-8, -6.5, -5.25, -4.25, -3.25, -2.25, -1.25, -0.5, 0};
-constexpr int kCurve = std::size(kKnots) - 1;         // unknowns: the last knot is fixed at 0
-constexpr double kDarkest = 0.004, kLightest = 0.85;  // light outside is noise or nearly clipped
+constexpr int kCurve = std::size(kKnots) - 1;  // unknowns: the last knot is fixed at 0
+// Light of the shorter and the longer exposure below which black levels and noise speak, and above which clipping does.
+constexpr double kDarkestShort = 0.003, kDarkestLong = 0.02, kLightest = 0.85;
 constexpr int kEnoughSamples = 60;
 
 /// c(u) = sum of weight[k] over the knots at and after `knot`.
@@ -136,7 +137,7 @@ MergeCalibration calibrate(const CalibrationInput& input) {
       if (!s.flat[a] || !s.flat[b]) continue;
       for (int c = 0; c < 3; ++c) {
         const double va = s.light[a][c], vb = s.light[b][c];
-        if (std::min(va, vb) < kDarkest || std::max(va, vb) > kLightest) continue;
+        if (va < kDarkestShort || vb < kDarkestLong || std::max(va, vb) > kLightest) continue;
         const double ua = std::log2(va), ub = std::log2(vb);
         const double step = input.exposure_values[b] - input.exposure_values[a];
         const int tone = std::clamp(static_cast<int>(-2 * ub), 0, 15);
@@ -159,7 +160,7 @@ MergeCalibration calibrate(const CalibrationInput& input) {
     return median(magnitudes);
   };
   out.disagreement_before = disagreement();
-  double scale = std::clamp(1.5 * out.disagreement_before, 0.05, 0.6);
+  double scale = std::clamp(1.5 * out.disagreement_before, 0.05, 1.5);
   for (int round = 0; round < 12; ++round) {
     std::vector<double> normal(static_cast<size_t>(unknowns) * unknowns, 0.0), right(unknowns, 0.0);
     const auto prior = [&](int i, double weight) { normal[i * unknowns + i] += weight; };
@@ -203,7 +204,7 @@ MergeCalibration calibrate(const CalibrationInput& input) {
     out.disagreement_after = out.disagreement_before;
     return out;
   }
-  for (int k = 0; k < kCurve; ++k) out.curve[k] = std::clamp(x[k], -2.0, 2.0);
+  for (int k = 0; k < kCurve; ++k) out.curve[k] = std::clamp(x[k], -4.0, 4.0);
   for (int k = kCurve - 1; k >= 0; --k)  // the corrected curve must keep rising
     out.curve[k] = std::min(out.curve[k], out.curve[k + 1] + 0.7 * (kKnots[k + 1] - kKnots[k]));
   for (int i = 0; i < n; ++i)

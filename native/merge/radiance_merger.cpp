@@ -86,7 +86,7 @@ struct RadianceMerger::State {
     }
     m.table_size = static_cast<int64_t>(table.size());
     const float* light = table.empty() ? nullptr : table.data();
-    const double black = options.depth == PixelDepth::uint8 ? 2.0 * (table[1] - table[0]) : 0;
+    const double black = options.depth == PixelDepth::uint8 ? table[6] : 0;
     for (int i = 0; i < m.exposures; ++i) {
       MergeModel::Exposure& e = m.exposure[i];
       const double scale = std::exp2(-options.exposures[i].exposure_value);

@@ -154,6 +154,7 @@ void compare(const Tile& tile, int pair, int i, int j, int64_t y) {
   const float floor = ei.noise_floor + ej.noise_floor, slope = ei.noise_slope + ej.noise_slope;
   const float black = ei.black_step + ej.black_step, black2 = black * black;
   const float relative2 = t.relative_tolerance * t.relative_tolerance;
+  const float clipped2 = t.clip_tolerance * t.clip_tolerance;
   const float edge2 = 0.25f * t.edge_tolerance * t.edge_tolerance;
   const float clip = t.clip_start, clip_scale = 1.0f / (t.clip_end - t.clip_start), limit = t.deviation_limit;
   float* __restrict energy = out[kEnergy].at();
@@ -175,7 +176,8 @@ void compare(const Tile& tile, int pair, int i, int j, int64_t y) {
       const float across = magnitude(rb[x + 1] - rb[x - 1]), along = magnitude(down[x] - up[x]);
       const float edge = across > along ? across : along;
       const float noise = floor + slope * mean;
-      const float bias = relative2 * mean * mean + edge2 * edge * edge + black2;
+      const float relative = relative2 + clipped2 * (clipped_a + clipped_b);
+      const float bias = relative * mean * mean + edge2 * edge * edge + black2;
       const float variance = noise + bias;
       const float d = at_least(at_most(difference / __builtin_sqrtf(variance), limit), -limit);
       const float e = d * d * (1.0f / 3), s = bias / variance * (1.0f / 3);

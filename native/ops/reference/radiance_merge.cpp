@@ -89,15 +89,17 @@ Plane agreement(const MergeModel& m, int i, const Exposure& a, int j, const Expo
         const double ra = a.radiance[c].get(x, y), rb = b.radiance[c].get(x, y);
         // A clipped value is a lower bound: only what lies below it contradicts it.
         double difference = ra - rb;
-        difference *= 1 - (difference > 0 ? clipped(m, j, c, rb) : clipped(m, i, c, ra));
+        const double clipped_a = clipped(m, i, c, ra), clipped_b = clipped(m, j, c, rb);
+        difference *= 1 - (difference > 0 ? clipped_b : clipped_a);
         difference *= a.seen.get(x, y) * b.seen.get(x, y);
         const double mean = 0.5 * (ra + rb);
         const double noise = ei.noise_floor + ej.noise_floor + (ei.noise_slope + ej.noise_slope) * mean;
         const double edge = 0.5 * std::max(std::abs(b.radiance[c].get(x + 1, y) - b.radiance[c].get(x - 1, y)),
                                            std::abs(b.radiance[c].get(x, y + 1) - b.radiance[c].get(x, y - 1)));
         const double black = ei.black_step + ej.black_step;
-        const double bias =
-            std::pow(t.relative_tolerance * mean, 2) + std::pow(t.edge_tolerance * edge, 2) + black * black;
+        const double relative =
+            std::pow(t.relative_tolerance, 2) + std::pow(t.clip_tolerance, 2) * (clipped_a + clipped_b);
+        const double bias = relative * mean * mean + std::pow(t.edge_tolerance * edge, 2) + black * black;
         const double limit = t.deviation_limit;
         const double d = std::clamp(difference / std::sqrt(noise + bias), -limit, limit);
         deviation[c].at(x, y) = d;
