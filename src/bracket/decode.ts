@@ -139,11 +139,9 @@ async function decodeToMemory(header: PhotographHeader): Promise<PixelStore> {
     const came = `${info.width} x ${info.height} x ${info.channels}`;
     throw new SmhdrError("INTERNAL", `${header.name} decoded as ${came}, expected ${width} x ${height} x 3.`);
   }
-  const samples = width * height * 3;
-  return memoryPixels(
-    header,
-    wide ? new Uint16Array(data.buffer, data.byteOffset, samples) : data.subarray(0, samples),
-  );
+  // Plain arrays: a Buffer's slice() is no copy.
+  const Samples = wide ? Uint16Array : Uint8Array;
+  return memoryPixels(header, new Samples(data.buffer, data.byteOffset, width * height * 3));
 }
 
 async function decodeToFile(header: PhotographHeader): Promise<PixelStore> {

@@ -52,18 +52,30 @@ export class ProxyBuilder {
     const { transfer } = this.encoding;
     const linear =
       rows instanceof Float32Array ? undefined : linearTable(transfer, rows.BYTES_PER_ELEMENT === 1 ? 8 : 16);
-    const count = rows.length / (width * 3);
-    for (let row = 0; row < count; row++, this.y++) {
-      const target = Math.floor(this.y / scale) * outWidth * 3;
-      let from = row * width * 3;
-      for (let x = 0, column = 0, left = scale; x < width; x++, from += 3) {
-        const to = target + column * 3;
-        for (let c = 0; c < 3; c++)
-          data[to + c] += linear ? linear[rows[from + c]] : toLinear(transfer, rows[from + c]);
-        if (--left === 0) {
-          left = scale;
-          column++;
+    for (let start = 0; start < rows.length; start += width * 3, this.y++) {
+      const end = start + width * 3;
+      let to = Math.floor(this.y / scale) * outWidth * 3;
+      for (let from = start; from < end; to += 3) {
+        const blockEnd = Math.min(from + scale * 3, end);
+        let red = 0;
+        let green = 0;
+        let blue = 0;
+        if (linear) {
+          for (; from < blockEnd; from += 3) {
+            red += linear[rows[from]];
+            green += linear[rows[from + 1]];
+            blue += linear[rows[from + 2]];
+          }
+        } else {
+          for (; from < blockEnd; from += 3) {
+            red += toLinear(transfer, rows[from]);
+            green += toLinear(transfer, rows[from + 1]);
+            blue += toLinear(transfer, rows[from + 2]);
+          }
         }
+        data[to] += red;
+        data[to + 1] += green;
+        data[to + 2] += blue;
       }
     }
   }
