@@ -37,9 +37,10 @@ export interface SynthesisOptions {
   readonly response?: number;
   /** Bits per sample of the files; "mixed" draws one per bracket. Default "mixed". */
   readonly bits?: 8 | 16 | "mixed";
-  /** Share of the frame that the reference clips, drawn evenly in its logarithm. Default [0.02, 0.3]. */
+  /** Share of the frame that the reference clips, drawn evenly in its logarithm. Default [0.03, 0.4], and a quarter of the references are
+   * exposed for the median instead, whatever that clips. */
   readonly clipped?: readonly [number, number];
-  /** Probability of fine procedural texture on the scene. Default 0.4. */
+  /** Probability of fine procedural texture on the scene. Default 0.3. */
   readonly texture?: number;
 }
 
@@ -83,7 +84,7 @@ export function synthesizeBracket(
 
   const [source, view] = interestingView(random, sources, width, height, margin);
   const look = randomLook(random, source.median, view.upsampling);
-  const texture = random.chance(options.texture ?? 0.4) ? random.logUniform(0.08, 0.6) : 0;
+  const texture = random.chance(options.texture ?? 0.3) ? random.logUniform(0.08, 0.6) : 0;
   const plate = renderPlate(random, source, view, look, texture, width, height, margin);
   normaliseExposure(random, plate, options, spacing * reference);
 
@@ -224,14 +225,14 @@ function normaliseExposure(random: Random, plate: Plate, options: SynthesisOptio
   const at = (share: number) => Math.max(1e-9, sample[Math.min(sample.length - 1, Math.floor(share * sample.length))]);
   // Either the clipped share decides, or the median does (a mid exposure, rather dark than bright): scenes of little contrast are
   // then not clipped at all, and scenes of much contrast drown in shadow.
-  const [least, most] = options.clipped ?? [0.02, 0.3];
+  const [least, most] = options.clipped ?? [0.03, 0.4];
   const share = random.logUniform(least, most);
   let scale = 1 / at(1 - share);
   const middle = 0.18 * 2 ** random.normal(-1.2, 1.3);
   if (!options.clipped) {
     const ratio = (at(0.5) * scale) / middle;
-    if (random.chance(0.4)) scale /= ratio;
-    else if (ratio > 4) scale *= 4 / ratio;
+    if (random.chance(0.25)) scale /= ratio;
+    else if (ratio > 8) scale *= 8 / ratio;
     else if (ratio < 1 / 16) scale /= 16 * ratio;
   }
   // What even the shortest exposure clips has no truth to learn: keep it to lamps and the sun.
