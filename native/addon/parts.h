@@ -5,6 +5,8 @@
 
 namespace smhdr::addon {
 
-inline void init_parts([[maybe_unused]] Napi::Env env, [[maybe_unused]] Napi::Object exports) {}
+void init_network(Napi::Env env, Napi::Object exports);
+
+inline void init_parts(Napi::Env env, Napi::Object exports) { init_network(env, exports); }
 
 }  // namespace smhdr::addon

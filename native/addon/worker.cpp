@@ -10,12 +10,18 @@ namespace {
 
 const char* code_name(ErrorCode code) {
   switch (code) {
-    case ErrorCode::invalid_argument: return "INVALID_ARGUMENT";
-    case ErrorCode::out_of_memory: return "OUT_OF_MEMORY";
-    case ErrorCode::cancelled: return "CANCELLED";
-    case ErrorCode::unsupported: return "UNSUPPORTED";
-    case ErrorCode::io: return "IO";
-    case ErrorCode::internal: break;
+    case ErrorCode::invalid_argument:
+      return "INVALID_ARGUMENT";
+    case ErrorCode::out_of_memory:
+      return "OUT_OF_MEMORY";
+    case ErrorCode::cancelled:
+      return "CANCELLED";
+    case ErrorCode::unsupported:
+      return "UNSUPPORTED";
+    case ErrorCode::io:
+      return "IO";
+    case ErrorCode::internal:
+      break;
   }
   return "INTERNAL";
 }

@@ -51,7 +51,8 @@ std::map<std::string, Shape> NetworkConfig::parameter_shapes() const {
     const std::string channel = "channel_layers." + stage + ".";
     put(channel + "norm1_x.body", {c});
     put(channel + "norm1_y.body", {c});
-    for (const char* name : {"attn.q", "attn.k", "attn.v", "attn.project_out"}) put(channel + name, {c, c, 1, 1}, false);
+    for (const char* name : {"attn.q", "attn.k", "attn.v", "attn.project_out"})
+      put(channel + name, {c, c, 1, 1}, false);
     put(channel + "norm2", {c});
     put_mlp(channel + "mlp", exposure_mlp_ratio * c);
     put_mlp("mlps." + stage, c);

@@ -13,6 +13,7 @@ void exposure_block(const Pass& pass, int stage, ConstTensor x, Tensor out) {
                        pass.weight(prefix + "attn.project_out.weight")};
   attention.exposures = pass.exposures;
   attention.out = out;
+  attention.sums = pass.image_sums();
   attention.trace = {pass.trace, prefix};
   pass.ops.exposure_attention(attention);
 

@@ -9,7 +9,11 @@ namespace network {
 
 MlpWeights Pass::mlp(const std::string& name, NormWeights norm) const {
   const Parameter& fc1 = parameters.at(name + ".fc1.weight");
-  return {norm, fc1.data, weight(name + ".fc1.bias"), weight(name + ".fc2.weight"), weight(name + ".fc2.bias"),
+  return {norm,
+          fc1.data,
+          weight(name + ".fc1.bias"),
+          weight(name + ".fc2.weight"),
+          weight(name + ".fc2.bias"),
           static_cast<int>(fc1.shape[0])};
 }
 
@@ -32,14 +36,27 @@ Workspace::Workspace(int batch, int height, int width, int channels) {
 
 using namespace network;
 
+namespace {
+
+/// One for the local branch of every masked block, one for every exposure block.
+size_t image_sums_count(const NetworkConfig& config) {
+  size_t count = config.stages.size();
+  for (const StageConfig& stage : config.stages) count += stage.blocks;
+  return count;
+}
+
+}  // namespace
+
 Status check_forward(const NetworkConfig& config, const ForwardInput& input) {
   const int n = static_cast<int>(input.exposures.size());
   if (n < 1) return invalid_argument("exposures: expected at least one, none came.");
   if (config.width % (4 * n) != 0)
-    return invalid_argument("exposures: a network of width " + std::to_string(config.width) + " takes n exposures where 4n divides " +
-                            std::to_string(config.width) + "; " + std::to_string(n) + " came.");
+    return invalid_argument("exposures: a network of width " + std::to_string(config.width) +
+                            " takes n exposures where 4n divides " + std::to_string(config.width) + "; " +
+                            std::to_string(n) + " came.");
   const ConstTensor& first = input.exposures[0];
-  if (first.batch < 1 || first.height < kWindow || first.width < kWindow || first.height % kWindow || first.width % kWindow)
+  if (first.batch < 1 || first.height < kWindow || first.width < kWindow || first.height % kWindow ||
+      first.width % kWindow)
     return invalid_argument("exposures: height and width must be positive multiples of 8, not " +
                             std::to_string(first.width) + " x " + std::to_string(first.height) + ".");
   for (const ConstTensor& e : input.exposures)
@@ -48,8 +65,13 @@ Status check_forward(const NetworkConfig& config, const ForwardInput& input) {
   if (!input.mask.mode.empty() && input.mask.mode.size() != config.stages.size())
     return invalid_argument("mask.mode: expected one entry a stage (" + std::to_string(config.stages.size()) + ").");
   for (int mode : input.mask.mode) {
-    if (mode < 0 || mode > 2) return invalid_argument("mask.mode: expected 0, 1 or 2, not " + std::to_string(mode) + ".");
+    if (mode < 0 || mode > 2)
+      return invalid_argument("mask.mode: expected 0, 1 or 2, not " + std::to_string(mode) + ".");
     if (mode == 1 && !input.mask.map) return invalid_argument("mask.map: missing, though a mode asks for it.");
+  }
+  if (input.sums && !input.sums->recording) {
+    if (input.sums->values.size() != image_sums_count(config))
+      return invalid_argument("sums: expected those of another pass of this network.");
   }
   return {};
 }
@@ -58,15 +80,25 @@ int64_t forward_bytes(const NetworkConfig& config, int batch, int height, int wi
   return int64_t{batch} * height * width * config.width * static_cast<int64_t>(sizeof(float)) * Workspace::kTensors;
 }
 
-Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops& ops, const ForwardInput& input, Tensor out,
-               Trace* trace, const Progress* progress) {
+Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops& ops, const ForwardInput& input,
+               Tensor out, Trace* trace, const Progress* progress) {
   if (Status status = check_forward(config, input); !status.ok()) return status;
   const ConstTensor& shape = input.exposures[0];
   if (out.batch != shape.batch || out.height != shape.height || out.width != shape.width || out.channels != 3)
     return invalid_argument("out: must be [batch, height, width, 3] of the exposures' size.");
   Workspace w(shape.batch, shape.height, shape.width, config.width);
-  if (!w.storage) return Error{ErrorCode::out_of_memory, "Not enough memory for the network's intermediates; use smaller tiles."};
-  const Pass pass{config, parameters, ops, trace, static_cast<int>(input.exposures.size()), input.mask};
+  if (!w.storage)
+    return Error{ErrorCode::out_of_memory, "Not enough memory for the network's intermediates; use smaller tiles."};
+  std::vector<ImageSums> sums(input.sums ? image_sums_count(config) : 0);
+  if (input.sums && !input.sums->recording)
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] = {ImageSums::Mode::given, input.sums->values[i]};
+  const Pass pass{config,
+                  parameters,
+                  ops,
+                  trace,
+                  static_cast<int>(input.exposures.size()),
+                  input.mask,
+                  input.sums ? &sums : nullptr};
   const auto plain_mlp = [&](const std::string& name, Tensor x) {
     MlpArgs mlp;
     mlp.x = x;
@@ -124,6 +156,10 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
     pass.record("conv_end", out);
   }
   pass.convolution("conv_end", *x, Padding::zero, out, nullptr, true);
+  if (input.sums && input.sums->recording) {
+    input.sums->values.clear();
+    for (ImageSums& op : sums) input.sums->values.push_back(std::move(op.values));
+  }
   return stop() ? Status(cancelled) : Status();
 }
 

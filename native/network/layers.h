@@ -16,6 +16,10 @@ struct Pass {
   Trace* trace;
   int exposures;
   const MaskOptions& mask;
+  std::vector<ImageSums>* sums;  // one an op that takes any, in order; null: every image its own
+  mutable size_t next_sums = 0;
+
+  ImageSums* image_sums() const { return sums ? &(*sums)[next_sums++] : nullptr; }
 
   const float* weight(const std::string& name) const { return parameters.at(name).data; }
   void record(const std::string& name, ConstTensor value) const {

@@ -7,6 +7,7 @@
 
 #include "core/cpu_isa.h"
 #include "ops/cpu/kernels.h"
+#include "ops/reference/reference_ops.h"
 
 namespace smhdr {
 namespace {
@@ -44,7 +45,8 @@ class CpuOps final : public Ops {
     const int64_t rows = (args.x.height + kTileRows - 1) / kTileRows, columns = (args.x.width + kTokens - 1) / kTokens;
     const int64_t scratch = kernels_.convolution_scratch(args);
     pool_.parallel_for(args.x.batch * rows * columns, [&](int64_t item, int thread) {
-      kernels_.convolution_tile(args, static_cast<int>(item / (rows * columns)), static_cast<int>(item / columns % rows) * kTileRows,
+      kernels_.convolution_tile(args, static_cast<int>(item / (rows * columns)),
+                                static_cast<int>(item / columns % rows) * kTileRows,
                                 static_cast<int>(item % columns) * kTokens, thread_scratch_[thread].get(scratch));
     });
   }
@@ -105,17 +107,22 @@ class CpuOps final : public Ops {
     plan.gates = gates.data();
     const int64_t scratch = kernels_.local_scratch(args);
     pool_.parallel_for(int64_t{batch} * bands, [&](int64_t item, int thread) {
-      kernels_.local_features(args, plan, static_cast<int>(item / bands), static_cast<int>(item % bands), thread_scratch_[thread].get(scratch));
+      kernels_.local_features(args, plan, static_cast<int>(item / bands), static_cast<int>(item % bands),
+                              thread_scratch_[thread].get(scratch));
     });
     const LocalBranchWeights& w = args.weights;
-    for (int b = 0; b < batch; ++b) {
-      std::vector<double> pooled(channels), inner(reduced);
+    std::vector<std::vector<double>> means(batch, std::vector<double>(channels));
+    for (int b = 0; b < batch; ++b)
       for (int band = 0; band < bands; ++band)
-        for (int c = 0; c < channels; ++c) pooled[c] += sums[(size_t(b) * bands + band) * channels + c];
+        for (int c = 0; c < channels; ++c)
+          means[b][c] += sums[(size_t(b) * bands + band) * channels + c] / (double(height) * width);
+    reference::share_sums(args.sums, means);
+    for (int b = 0; b < batch; ++b) {
+      std::vector<double> inner(reduced);
       for (int r = 0; r < reduced; ++r) {
-        double total = 0;
-        for (int c = 0; c < channels; ++c) total += w.channel1_weight[r * channels + c] * pooled[c];
-        inner[r] = std::max(total / (double(height) * width) + w.channel1_bias[r], 0.0);
+        double total = w.channel1_bias[r];
+        for (int c = 0; c < channels; ++c) total += w.channel1_weight[r * channels + c] * means[b][c];
+        inner[r] = std::max(total, 0.0);
       }
       for (int c = 0; c < channels; ++c) {
         double total = w.channel2_bias[c];
@@ -124,7 +131,8 @@ class CpuOps final : public Ops {
       }
     }
     pool_.parallel_for(int64_t{batch} * bands, [&](int64_t item, int thread) {
-      kernels_.local_output(args, plan, static_cast<int>(item / bands), static_cast<int>(item % bands), thread_scratch_[thread].get(scratch));
+      kernels_.local_output(args, plan, static_cast<int>(item / bands), static_cast<int>(item % bands),
+                            thread_scratch_[thread].get(scratch));
     });
   }
 
@@ -134,36 +142,51 @@ class CpuOps final : public Ops {
     const size_t square = size_t(channels) * channels;
     // The share of one partial sum depends on the image's size alone.
     const int64_t share = std::max<int64_t>(4096, (area + 255) / 256), parts = (area + share - 1) / share;
-    for (int b = 0; b < args.x.batch; ++b) {
+    std::vector<std::vector<double>> grams(args.x.batch);
+    const bool given = args.sums && args.sums->mode == ImageSums::Mode::given;
+    for (int b = 0; b < args.x.batch && !given; ++b) {
       const float* x = args.x.image(b).data;
       std::vector<double> partial(square * parts);
       pool_.parallel_for(parts, [&](int64_t part, int thread) {
-        kernels_.exposure_gram(x + part * share * channels, args.weights.norm, channels, std::min(share, area - part * share),
-                               partial.data() + square * part, thread_scratch_[thread].get(scratch));
+        kernels_.exposure_gram(x + part * share * channels, args.weights.norm, channels,
+                               std::min(share, area - part * share), partial.data() + square * part,
+                               thread_scratch_[thread].get(scratch));
       });
       for (int64_t part = 1; part < parts; ++part)
         for (size_t i = 0; i < square; ++i) partial[i] += partial[square * part + i];
-      const std::vector<float> product = exposure_product(args, partial.data());
+      partial.resize(square);
+      for (double& value : partial) value /= double(area);
+      grams[b] = std::move(partial);
+    }
+    reference::share_sums(args.sums, grams);
+    for (int b = 0; b < args.x.batch; ++b) {
+      const float* x = args.x.image(b).data;
+      const std::vector<float> product = exposure_product(args, grams[b].data());
       float* out = args.out.image(b).data;
       token_groups(area, [&](int64_t first, int count, int thread) {
-        kernels_.exposure_mix(x + first * channels, args.weights.norm, product.data(), channels, count, out + first * channels,
-                              thread_scratch_[thread].get(scratch));
+        kernels_.exposure_mix(x + first * channels, args.weights.norm, product.data(), channels, count,
+                              out + first * channels, thread_scratch_[thread].get(scratch));
       });
     }
   }
 
   void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) override {
     pieces(out.pixels(), [&](int64_t first, int64_t count, int) {
-      kernels_.fold(features.data + first * features.channels, features.channels, exposures, slot, count, out.data + first * out.channels);
+      kernels_.fold(features.data + first * features.channels, features.channels, exposures, slot, count,
+                    out.data + first * out.channels);
     });
   }
 
   void copy(ConstTensor from, Tensor to) override {
-    pieces(from.size(), [&](int64_t first, int64_t count, int) { std::memcpy(to.data + first, from.data + first, count * sizeof(float)); });
+    pieces(from.size(), [&](int64_t first, int64_t count, int) {
+      std::memcpy(to.data + first, from.data + first, count * sizeof(float));
+    });
   }
 
   void add(ConstTensor a, ConstTensor b, Tensor out) override {
-    pieces(out.size(), [&](int64_t first, int64_t count, int) { kernels_.add(a.data + first, b.data + first, count, out.data + first); });
+    pieces(out.size(), [&](int64_t first, int64_t count, int) {
+      kernels_.add(a.data + first, b.data + first, count, out.data + first);
+    });
   }
 
  private:
@@ -209,7 +232,8 @@ class CpuOps final : public Ops {
       }
       for (double& value : row) total += value = std::exp(value - top);
       for (int j = 0; j < depth; ++j)
-        for (int c = 0; c < channels; ++c) attended[size_t(o) * channels + c] += row[j] / total * w.v[(head + j) * channels + c];
+        for (int c = 0; c < channels; ++c)
+          attended[size_t(o) * channels + c] += row[j] / total * w.v[(head + j) * channels + c];
     }
     std::vector<float> out(square);
     for (int o = 0; o < channels; ++o)

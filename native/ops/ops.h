@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/cpu_isa.h"
 #include "smhdr/tensor.h"
@@ -27,6 +28,17 @@ struct TraceScope {
   void record(const char* name, ConstTensor value) const {
     if (sink) sink->record(prefix + name, value);
   }
+};
+
+/// The sums over a whole image that an op takes. Where a picture is worked in tiles they are taken once, over a sample
+/// of tiles together, and given to every tile: else each tile would have its own, and seams.
+struct ImageSums {
+  enum class Mode {
+    record,  // take them over all images of the batch together, use them, and leave them in `values`
+    given,   // use `values`
+  } mode = Mode::record;
+  std::vector<double>
+      values;  // per pixel; local branch: [C] means of the features; exposure attention: [C, C] Gram matrix
 };
 
 enum class Padding { zero, reflect };
@@ -88,7 +100,7 @@ struct AttentionArgs {
   const float* mask = nullptr;  // [batch, height, width] for MaskMode::map
   const float* keep = nullptr;  // [batch] stochastic-depth factor; null: 1
   Tensor out;
-  TraceScope trace;
+  TraceScope trace = {};
 };
 
 struct LocalBranchWeights {
@@ -107,7 +119,8 @@ struct LocalBranchArgs {
   ConstTensor x;
   LocalBranchWeights weights;
   Tensor out;
-  TraceScope trace;
+  ImageSums* sums = nullptr;  // null: each image's own
+  TraceScope trace = {};
 };
 
 struct ExposureAttentionWeights {
@@ -121,7 +134,8 @@ struct ExposureAttentionArgs {
   ExposureAttentionWeights weights;
   int exposures;
   Tensor out;
-  TraceScope trace;
+  ImageSums* sums = nullptr;  // null: each image's own
+  TraceScope trace = {};
 };
 
 class Ops {
@@ -150,10 +164,12 @@ constexpr float kNormEpsilon = 1e-5f;
 
 /// Row of the relative position bias table for a query and a key token of a window.
 constexpr int bias_row(int query, int key) {
-  return (query / kWindow - key / kWindow + kWindow - 1) * (2 * kWindow - 1) + query % kWindow - key % kWindow + kWindow - 1;
+  return (query / kWindow - key / kWindow + kWindow - 1) * (2 * kWindow - 1) + query % kWindow - key % kWindow +
+         kWindow - 1;
 }
 
-/// Region of the shift mask at coordinate `at` of an axis of length `length`, in the shifted image: [0, L-8), [L-8, L-4), [L-4, L).
+/// Region of the shift mask at coordinate `at` of an axis of length `length`, in the shifted image: [0, L-8), [L-8,
+/// L-4), [L-4, L).
 constexpr int shift_region(int at, int length) { return at < length - kWindow ? 0 : at < length - kShift ? 1 : 2; }
 
 std::unique_ptr<Ops> make_reference_ops();

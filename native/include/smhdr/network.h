@@ -48,11 +48,19 @@ struct MaskOptions {
   const float* map = nullptr;  // [batch, height, width], 1 = keep
 };
 
+/// The sums over whole images that a forward pass takes, one vector an op in the order of the pass. Recorded once over
+/// a sample of tiles and given to every tile, they keep tiles alike (see ImageSums in ops/ops.h).
+struct SharedSums {
+  bool recording = true;
+  std::vector<std::vector<double>> values;
+};
+
 struct ForwardInput {
   /// One tensor [batch, height, width, 6] an exposure, shortest first: linearised radiance RGB, then the pixel values
   /// RGB. Height and width are multiples of 8; all alike.
   std::vector<ConstTensor> exposures;
   MaskOptions mask;
+  SharedSums* sums = nullptr;  // null: every image its own
 };
 
 /// Checks sizes, channel counts and that this width can take this many exposures.

@@ -19,13 +19,40 @@ void exposure_attention(const ExposureAttentionArgs& a) {
   linear(z.view, a.weights.k, nullptr, k.view);
   linear(z.view, a.weights.v, nullptr, v.view);
 
+  // Products of q and k and their norms over the pixels: per image, or (ImageSums) from the Gram matrix of z.
+  std::vector<std::vector<double>> grams(a.x.batch, std::vector<double>(size_t(channels) * channels));
+  if (a.sums) {
+    for (int b = 0; b < a.x.batch; ++b)
+      for (int64_t p = 0; p < area; ++p)
+        for (int i = 0; i < channels; ++i)
+          for (int j = 0; j < channels; ++j)
+            grams[b][i * channels + j] +=
+                double(z.view.image(b).data[p * channels + i]) * z.view.image(b).data[p * channels + j] / double(area);
+    share_sums(a.sums, grams);
+  }
   std::vector<double> attention(size_t(depth) * depth);
   for (int b = 0; b < a.x.batch; ++b) {
     const float *qi = q.view.image(b).data, *ki = k.view.image(b).data, *vi = v.view.image(b).data;
-    const auto norm = [&](const float* image, int channel) {
+    // sum over pixels of (left row of weights . z) (right row . z); the query's rows read the reference's channels.
+    const auto inner = [&](const float* left, int row, bool left_query, const float* right, int column,
+                           bool right_query) {
+      const float* image_left = left_query ? qi : ki;
+      const float* image_right = right_query ? qi : ki;
       double sum = 0;
-      for (int64_t p = 0; p < area; ++p) sum += double(image[p * channels + channel]) * image[p * channels + channel];
-      return std::fmax(std::sqrt(sum), 1e-12);
+      if (!a.sums) {
+        for (int64_t p = 0; p < area; ++p)
+          sum += double(image_left[p * channels + row]) * image_right[p * channels + column];
+        return sum;
+      }
+      const auto source = [&](int c, bool query) { return query ? a.exposures / 2 * slot + c % slot : c; };
+      for (int i = 0; i < channels; ++i)
+        for (int j = 0; j < channels; ++j)
+          sum += double(left[row * channels + i]) * right[column * channels + j] *
+                 grams[b][source(i, left_query) * channels + source(j, right_query)];
+      return sum;
+    };
+    const auto norm = [&](const float* weights, int row, bool query) {
+      return std::fmax(std::sqrt(std::fmax(inner(weights, row, query, weights, row, query), 0.0)), 1e-12);
     };
     for (int h = 0; h < heads; ++h) {
       for (int i = 0; i < depth; ++i) {
@@ -33,12 +60,12 @@ void exposure_attention(const ExposureAttentionArgs& a) {
         double largest = -INFINITY, total = 0;
         for (int j = 0; j < depth; ++j) {
           const int column = h * depth + j;
-          double sum = 0;
-          for (int64_t p = 0; p < area; ++p) sum += double(qi[p * channels + row]) * ki[p * channels + column];
-          attention[i * depth + j] = sum / (norm(qi, row) * norm(ki, column));
+          attention[i * depth + j] = inner(a.weights.q, row, true, a.weights.k, column, false) /
+                                     (norm(a.weights.q, row, true) * norm(a.weights.k, column, false));
           largest = std::fmax(largest, attention[i * depth + j]);
         }
-        for (int j = 0; j < depth; ++j) total += attention[i * depth + j] = std::exp(attention[i * depth + j] - largest);
+        for (int j = 0; j < depth; ++j)
+          total += attention[i * depth + j] = std::exp(attention[i * depth + j] - largest);
         for (int j = 0; j < depth; ++j) attention[i * depth + j] /= total;
       }
       for (int64_t p = 0; p < area; ++p)

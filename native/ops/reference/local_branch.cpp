@@ -14,15 +14,20 @@ void local_branch(const LocalBranchArgs& a) {
   depthwise(y.view, w.depthwise1_weight, w.depthwise1_bias, f.view);
 
   const int64_t area = int64_t{height} * width;
+  std::vector<std::vector<double>> means(a.x.batch, std::vector<double>(channels));
+  for (int b = 0; b < a.x.batch; ++b)
+    for (int64_t p = 0; p < area; ++p)
+      for (int c = 0; c < channels; ++c) means[b][c] += f.view.image(b).data[p * channels + c] / double(area);
+  share_sums(a.sums, means);
+
   for (int b = 0; b < a.x.batch; ++b) {
     // CCA: pooled over the image, squeezed, and counted twice.
-    std::vector<double> pooled(channels), inner(reduced), gate(channels);
+    std::vector<double> inner(reduced), gate(channels);
+    const std::vector<double>& pooled = means[b];
     const float* image = f.view.image(b).data;
-    for (int64_t p = 0; p < area; ++p)
-      for (int c = 0; c < channels; ++c) pooled[c] += image[p * channels + c];
     for (int r = 0; r < reduced; ++r) {
       double sum = w.channel1_bias[r];
-      for (int c = 0; c < channels; ++c) sum += double(w.channel1_weight[r * channels + c]) * (pooled[c] / double(area));
+      for (int c = 0; c < channels; ++c) sum += double(w.channel1_weight[r * channels + c]) * pooled[c];
       inner[r] = std::max(sum, 0.0);
     }
     for (int c = 0; c < channels; ++c) {

@@ -21,12 +21,16 @@ double sigmoid(double x);
 /// Mirrors an index about the borders without repeating them (-1 -> 1); a length of 1 gives 0.
 int reflect(int at, int length);
 
+/// Applies ImageSums to the sums of each image of a batch (per pixel): shared ones replace each image's own.
+void share_sums(ImageSums* sums, std::vector<std::vector<double>>& images);
+
 /// An owned tensor for intermediates.
 struct Buffer {
   std::unique_ptr<float[]> storage;
   Tensor view;
   Buffer(int batch, int height, int width, int channels)
-      : storage(new float[int64_t{batch} * height * width * channels]()), view{storage.get(), batch, height, width, channels} {}
+      : storage(new float[int64_t{batch} * height * width * channels]()),
+        view{storage.get(), batch, height, width, channels} {}
   static Buffer like(ConstTensor x, int channels) { return Buffer(x.batch, x.height, x.width, channels); }
 };
 

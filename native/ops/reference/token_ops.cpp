@@ -52,6 +52,16 @@ void mlp(const MlpArgs& a) {
   }
 }
 
+void share_sums(ImageSums* sums, std::vector<std::vector<double>>& images) {
+  if (!sums) return;
+  if (sums->mode == ImageSums::Mode::record) {
+    sums->values.assign(images[0].size(), 0.0);
+    for (const auto& image : images)
+      for (size_t i = 0; i < image.size(); ++i) sums->values[i] += image[i] / double(images.size());
+  }
+  for (auto& image : images) image = sums->values;
+}
+
 void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) {
   const int width = out.channels / exposures;
   for (int64_t p = 0; p < out.pixels(); ++p)

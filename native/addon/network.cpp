@@ -1,0 +1,117 @@
+// Sessions of the network for JS: weights in, exposures in, radiance out.
+#include <memory>
+#include <string>
+
+#include "smhdr/session.h"
+#include "worker.h"
+
+namespace smhdr::addon {
+namespace {
+
+struct SessionBox {
+  std::shared_ptr<Session> session;
+  std::shared_ptr<SharedSums> sums;  // recorded by `record: true`, used by later runs until recorded again or cleared
+};
+
+[[noreturn]] void refuse(Napi::Env env, const Error& error) { throw to_js(env, error); }
+
+/// createSession({ name: { shape, data } }, threads) -> { handle, width, stages, device }
+Napi::Value create_session(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Napi::Object tensors = info[0].As<Napi::Object>();
+  ParameterMap parameters;
+  const Napi::Array names = tensors.GetPropertyNames();
+  for (uint32_t i = 0; i < names.Length(); ++i) {
+    const std::string name = names.Get(i).As<Napi::String>();
+    const Napi::Object tensor = tensors.Get(name).As<Napi::Object>();
+    const Napi::Array shape = tensor.Get("shape").As<Napi::Array>();
+    const Napi::Float32Array data = tensor.Get("data").As<Napi::Float32Array>();
+    Parameter parameter;
+    int64_t count = 1;
+    for (uint32_t d = 0; d < shape.Length(); ++d) {
+      parameter.shape.push_back(shape.Get(d).As<Napi::Number>().Int64Value());
+      count *= parameter.shape.back();
+    }
+    if (count != static_cast<int64_t>(data.ElementLength()))
+      refuse(env, invalid_argument("weights: " + name + " has " + std::to_string(data.ElementLength()) +
+                                   " values, its shape asks for " + std::to_string(count) + "."));
+    parameter.data = const_cast<float*>(data.Data());
+    parameters[name] = parameter;
+  }
+  auto created = Session::create(parameters, shared_pool(info[1].As<Napi::Number>().Int32Value()));
+  if (!created.ok()) refuse(env, created.error());
+  auto* box = new SessionBox{std::shared_ptr<Session>(std::move(created.value())), nullptr};
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("handle", Napi::External<SessionBox>::New(env, box, [](Napi::Env, SessionBox* b) { delete b; }));
+  out.Set("width", box->session->config().width);
+  out.Set("stages", static_cast<double>(box->session->config().stages.size()));
+  out.Set("device", box->session->device());
+  return out;
+}
+
+/// runSession(handle, { exposures: Float32Array[], batch, height, width, record, maskMode?, maskMap? }, onProgress) ->
+/// task of Float32Array [batch, height, width, 3]
+Napi::Value run_session(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  SessionBox* box = info[0].As<Napi::External<SessionBox>>().Data();
+  const Napi::Object options = info[1].As<Napi::Object>();
+  const int batch = options.Get("batch").As<Napi::Number>(), height = options.Get("height").As<Napi::Number>(),
+            width = options.Get("width").As<Napi::Number>();
+  const bool record = options.Get("record").ToBoolean();
+  const Napi::Array exposures = options.Get("exposures").As<Napi::Array>();
+  const int64_t pixels = int64_t{batch} * height * width;
+  auto input = std::make_shared<ForwardInput>();
+  std::vector<Napi::Value> hold;
+  for (uint32_t i = 0; i < exposures.Length(); ++i) {
+    const Napi::Float32Array data = exposures.Get(i).As<Napi::Float32Array>();
+    if (static_cast<int64_t>(data.ElementLength()) != pixels * 6)
+      refuse(env, invalid_argument("exposures: number " + std::to_string(i) + " has " +
+                                   std::to_string(data.ElementLength()) + " values, expected " +
+                                   std::to_string(pixels * 6) + "."));
+    input->exposures.push_back({data.Data(), batch, height, width, 6});
+    hold.push_back(data);
+  }
+  if (options.Get("maskMode").IsArray()) {
+    const Napi::Array modes = options.Get("maskMode").As<Napi::Array>();
+    for (uint32_t i = 0; i < modes.Length(); ++i)
+      input->mask.mode.push_back(modes.Get(i).As<Napi::Number>().Int32Value());
+    if (options.Get("maskMap").IsTypedArray()) {
+      const Napi::Float32Array map = options.Get("maskMap").As<Napi::Float32Array>();
+      if (static_cast<int64_t>(map.ElementLength()) != pixels)
+        refuse(env, invalid_argument("maskMap: expected one value a pixel."));
+      input->mask.map = map.Data();
+      hold.push_back(map);
+    }
+  }
+  if (Status status = check_forward(box->session->config(), *input); !status.ok()) refuse(env, status.error());
+  if (record) box->sums = std::make_shared<SharedSums>();
+  const Napi::Float32Array result = Napi::Float32Array::New(env, static_cast<size_t>(pixels) * 3);
+  hold.push_back(result);
+  const auto kept = std::make_shared<Napi::Reference<Napi::Float32Array>>(Napi::Persistent(result));
+  const Tensor out{const_cast<float*>(result.Data()), batch, height, width, 3};
+  return start_task(
+      env, hold, info[2],
+      [session = box->session, sums = box->sums, input, out, record](const Progress& progress) {
+        SharedSums given;
+        if (sums && !record) given = {false, sums->values};
+        if (sums) input->sums = record ? sums.get() : &given;
+        return session->run(*input, out, &progress);
+      },
+      [kept](Napi::Env) -> Napi::Value { return kept->Value(); });
+}
+
+/// clearSums(handle): later runs take each image's own sums again.
+Napi::Value clear_sums(const Napi::CallbackInfo& info) {
+  info[0].As<Napi::External<SessionBox>>().Data()->sums = nullptr;
+  return info.Env().Undefined();
+}
+
+}  // namespace
+
+void init_network(Napi::Env env, Napi::Object exports) {
+  exports.Set("createSession", Napi::Function::New(env, create_session, "createSession"));
+  exports.Set("runSession", Napi::Function::New(env, run_session, "runSession"));
+  exports.Set("clearSums", Napi::Function::New(env, clear_sums, "clearSums"));
+}
+
+}  // namespace smhdr::addon

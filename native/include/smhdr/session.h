@@ -1,0 +1,34 @@
+// A model held ready to run: its own copy of the weights, its configuration, and a device's ops.
+#pragma once
+
+#include <memory>
+#include <mutex>
+
+#include "smhdr/network.h"
+#include "smhdr/thread_pool.h"
+
+namespace smhdr {
+
+class Session {
+ public:
+  /// Copies `parameters`; the error names the parameter that is missing or does not fit.
+  static Result<std::unique_ptr<Session>> create(const ParameterMap& parameters, std::shared_ptr<ThreadPool> pool);
+  ~Session();
+
+  const NetworkConfig& config() const { return config_; }
+  /// The instruction set or device the ops run on.
+  const char* device() const;
+  /// See forward() in network.h. Concurrent calls take turns.
+  Status run(const ForwardInput& input, Tensor out, const struct Progress* progress = nullptr);
+
+ private:
+  Session() = default;
+  NetworkConfig config_;
+  ParameterMap parameters_;
+  std::unique_ptr<float[]> storage_;
+  std::shared_ptr<ThreadPool> pool_;
+  std::unique_ptr<Ops> ops_;
+  std::mutex turn_;
+};
+
+}  // namespace smhdr

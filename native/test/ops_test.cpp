@@ -1,0 +1,217 @@
+// Every implementation of every op against the plain reference, at shapes that hurt: one window, one pixel, widths and
+// head sizes that fill no vector, odd sizes and remainders, batches, in place.
+#include "ops/ops.h"
+
+#include <cmath>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "check.h"
+
+using namespace smhdr;
+
+namespace {
+
+// Relative to the largest reference value: fp32 sums of a few hundred terms, exp2 and erf fits of 1e-7 and 4e-7.
+constexpr double kTolerance = 5e-6;
+
+std::mt19937 random_bits(1);
+
+std::vector<float> random_values(int64_t count, float scale = 1, float offset = 0) {
+  std::normal_distribution<float> normal(offset, scale);
+  std::vector<float> out(count);
+  for (float& v : out) v = normal(random_bits);
+  return out;
+}
+
+struct Shape {
+  int batch, height, width;
+};
+const std::vector<Shape> kAny = {{1, 1, 1}, {1, 1, 7}, {1, 5, 1}, {2, 3, 65}, {1, 9, 64}, {1, 17, 130}, {3, 2, 2}};
+const std::vector<Shape> kWindows = {{1, 8, 8}, {1, 16, 24}, {2, 24, 40}, {1, 8, 72}, {3, 32, 8}};
+
+std::vector<std::pair<std::string, std::unique_ptr<Ops>>> implementations;
+
+/// Runs `op` on the reference and on every implementation, from the same start values of `out`.
+void compare(const std::string& name, int64_t out_size, const std::function<void(Ops&, float*)>& op,
+             double tolerance = kTolerance) {
+  const std::vector<float> start = random_values(out_size);
+  std::vector<float> expected = start;
+  op(*make_reference_ops(), expected.data());
+  double scale = 1e-6;
+  for (float v : expected) scale = std::max(scale, std::fabs(double(v)));
+  for (auto& [label, ops] : implementations) {
+    std::vector<float> got = start;
+    op(*ops, got.data());
+    double worst = 0;
+    for (int64_t i = 0; i < out_size; ++i) {
+      const double d = std::fabs(double(got[i]) - expected[i]) / scale;
+      if (!(d <= worst)) worst = d;
+    }
+    if (!CHECK(worst <= tolerance)) std::printf("  %s on %s: %g\n", name.c_str(), label.c_str(), worst);
+  }
+}
+
+std::string label(const char* op, Shape s, int channels) {
+  return std::string(op) + " " + std::to_string(s.batch) + "x" + std::to_string(s.height) + "x" +
+         std::to_string(s.width) + "x" + std::to_string(channels);
+}
+
+struct Weights {
+  std::vector<std::vector<float>> kept;
+  const float* operator()(int64_t count, float scale = 0.3f, float offset = 0) {
+    kept.push_back(random_values(count, scale, offset));
+    return kept.back().data();
+  }
+  NormWeights norm(int channels) { return {(*this)(channels, 0.2f, 1), (*this)(channels)}; }
+};
+
+void test_convolution() {
+  for (Shape s : kAny)
+    for (auto [in, out] : {std::pair{6, 60}, {60, 3}, {5, 7}, {12, 12}, {1, 1}})
+      for (Padding padding : {Padding::zero, Padding::reflect})
+        for (bool tail : {false, true}) {
+          Weights w;
+          const int64_t pixels = int64_t{s.batch} * s.height * s.width;
+          const auto x = random_values(pixels * in), add = random_values(pixels * out);
+          const float *weight = w(int64_t{9} * in * out), *bias = w(out);
+          compare(label("convolution", s, in), pixels * out, [&](Ops& ops, float* to) {
+            ops.convolution({{x.data(), s.batch, s.height, s.width, in},
+                             weight,
+                             bias,
+                             padding,
+                             tail ? add.data() : nullptr,
+                             tail,
+                             {to, s.batch, s.height, s.width, out}});
+          });
+        }
+}
+
+void test_tokens() {
+  for (Shape s : kAny)
+    for (int channels : {60, 24, 12, 17, 1}) {
+      Weights w;
+      const Tensor shape{nullptr, s.batch, s.height, s.width, channels};
+      const auto x = random_values(shape.size()), add = random_values(shape.size());
+      const ConstTensor in{x.data(), s.batch, s.height, s.width, channels};
+      const auto out = [&](float* to) { return Tensor{to, s.batch, s.height, s.width, channels}; };
+      const NormWeights norm = w.norm(channels);
+      compare(label("layer_norm", s, channels), shape.size(),
+              [&](Ops& ops, float* to) { ops.layer_norm(in, norm, out(to)); });
+      compare(label("add", s, channels), shape.size(), [&](Ops& ops, float* to) {
+        ops.add(in, {add.data(), s.batch, s.height, s.width, channels}, out(to));
+      });
+      compare(label("copy", s, channels), shape.size(), [&](Ops& ops, float* to) { ops.copy(in, out(to)); });
+      for (int hidden : {channels, 2 * channels, 7}) {
+        const MlpWeights mlp{
+            norm, w(int64_t{hidden} * channels), w(hidden), w(int64_t{hidden} * channels), w(channels), hidden};
+        const std::vector<float> keep = {1.25f, 0.0f, 1.0f};
+        for (int variant = 0; variant < 3; ++variant)
+          compare(label("mlp", s, channels), shape.size(), [&](Ops& ops, float* to) {
+            MlpArgs args;
+            args.x = in;
+            args.weights = mlp;
+            args.out = out(to);
+            if (variant == 1) {
+              args.residual = true;
+              args.add = add.data();
+              args.keep = keep.data();
+            }
+            if (variant == 2) {  // in place, no norm
+              std::copy(x.begin(), x.end(), to);
+              args.x = args.out;
+              args.weights.norm = {};
+            }
+            ops.mlp(args);
+          });
+      }
+      for (int exposures : {1, 3, 5})
+        if (channels % exposures == 0)
+          for (int slot : {0, exposures - 1})
+            compare(label("fold", s, channels), shape.size(),
+                    [&](Ops& ops, float* to) { ops.fold_exposure(in, exposures, slot, out(to)); });
+      if (channels % 4) continue;
+      const LocalBranchWeights local{norm,
+                                     w(9 * channels),
+                                     w(channels),
+                                     w(channels / 4 * channels),
+                                     w(channels / 4),
+                                     w(channels / 4 * channels),
+                                     w(channels),
+                                     w(98, 0.1f),
+                                     w(1),
+                                     w(9 * channels),
+                                     w(channels),
+                                     channels / 4};
+      compare(label("local_branch", s, channels), shape.size(), [&](Ops& ops, float* to) {
+        ops.local_branch({in, local, out(to)});
+      });
+      for (int exposures : {1, 2, 3, 5})
+        if (channels % (4 * exposures) == 0) {
+          const int64_t square = int64_t{channels} * channels;
+          const ExposureAttentionWeights exposure{norm, w(square), w(square), w(square), w(square)};
+          compare(
+              label("exposure_attention", s, channels), shape.size(),
+              [&](Ops& ops, float* to) {
+                ops.exposure_attention({in, exposure, exposures, out(to)});
+              },
+              // Few pixels: a channel of q or k can all but vanish, and its normalisation magnifies the rounding.
+              shape.pixels() < 64 ? 1e-3 : kTolerance);
+        }
+    }
+}
+
+void test_attention() {
+  for (Shape s : kWindows)
+    for (auto [channels, heads] : {std::pair{60, 6}, {24, 2}, {12, 2}, {40, 4}, {7, 7}, {9, 1}}) {
+      Weights w;
+      const Tensor shape{nullptr, s.batch, s.height, s.width, channels};
+      const auto x = random_values(shape.size()), mask = random_values(shape.pixels());
+      const std::vector<float> keep = {1.25f, 0.0f, 1.0f};
+      const AttentionWeights weights{w.norm(channels),
+                                     w(3 * channels * channels),
+                                     w(3 * channels),
+                                     w(channels * channels),
+                                     w(channels),
+                                     w(225 * heads, 1.0f),
+                                     heads};
+      for (int shift : {0, kShift})
+        for (MaskMode mode : {MaskMode::none, MaskMode::map, MaskMode::importance})
+          compare(label("window_attention", s, channels), shape.size(), [&](Ops& ops, float* to) {
+            AttentionArgs args;
+            args.x = {x.data(), s.batch, s.height, s.width, channels};
+            args.weights = weights;
+            args.shift = shift;
+            args.mask_mode = mode;
+            args.mask = mask.data();
+            args.out = {to, s.batch, s.height, s.width, channels};
+            if (mode == MaskMode::map) args.keep = keep.data();
+            if (mode == MaskMode::none) {  // in place
+              std::copy(x.begin(), x.end(), to);
+              args.x = args.out;
+            }
+            ops.window_attention(args);
+          });
+    }
+}
+
+}  // namespace
+
+int main() {
+  static ThreadPool one(1), three(3);
+  for (CpuIsa isa : {CpuIsa::generic, CpuIsa::avx2, CpuIsa::avx512}) {
+    if (!cpu_has(isa)) {
+      ++test::skipped;
+      std::printf("skipped %s: this processor or build has none\n", cpu_isa_name(isa));
+      continue;
+    }
+    implementations.emplace_back(std::string(cpu_isa_name(isa)) + ", 1 thread", make_cpu_ops(one, isa));
+    implementations.emplace_back(std::string(cpu_isa_name(isa)) + ", 3 threads", make_cpu_ops(three, isa));
+  }
+  test_convolution();
+  test_tokens();
+  test_attention();
+  return test::finish();
+}
