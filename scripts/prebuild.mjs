@@ -1,5 +1,5 @@
 // Makes the platform package of this machine: prebuilds/<platform>/ with a package.json that says where it fits, and
-// the addon, stripped, with the C++ runtime linked in. `npm publish prebuilds/<platform>` ships it; the main
+// the addon, stripped. `npm publish prebuilds/<platform>` ships it; the main
 // package then lists it in optionalDependencies, so that npm installs the one that fits and users need no compiler.
 import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,9 +11,7 @@ const { platformName } = await import(pathToFileURL(join(root, "dist", "engine",
 const { version, license, engines } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 const platform = platformName();
 
-const portable =
-  process.platform === "linux" ? { CMAKE_SHARED_LINKER_FLAGS: "-static-libstdc++ -static-libgcc -Wl,-s" } : {};
-const addon = buildAddon({ folder: join(root, "build", "prebuild"), cmake: portable });
+const addon = buildAddon();
 
 /** The newest glibc whose symbols the addon uses: older systems cannot load it. */
 function glibcNeeded() {
@@ -28,6 +26,7 @@ const folder = join(root, "prebuilds", platform);
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
 copyFileSync(addon, join(folder, "smhdr.node"));
+spawnSync("strip", ["--strip-unneeded", join(folder, "smhdr.node")]); // without binutils it is only larger
 copyFileSync(join(root, "LICENSE"), join(folder, "LICENSE"));
 const manifest = {
   name: `@smhdr/${platform}`,
