@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { registerBuildAddon } from "./build-addon.js";
 import { registerDevices } from "./devices.js";
+import { registerSynthesize } from "./synthesize.js";
 
 const { version, description } = createRequire(import.meta.url)("../../package.json");
 
@@ -13,6 +14,7 @@ const program = new Command("smhdr")
   .exitOverride();
 registerDevices(program);
 registerBuildAddon(program);
+registerSynthesize(program);
 
 // A reader that has seen enough (smhdr ... | head) is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
