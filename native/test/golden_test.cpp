@@ -106,7 +106,8 @@ void run(const Case& c, Ops& ops, bool every_trace) {
       for (const auto& [name, t] : data) stored += name.rfind("trace.", 0) == 0;
       // Fused kernels have no inner values to show: they report whole modules only.
       CHECK(every_trace ? traces.compared == stored : traces.compared >= stored / 2);
-      std::printf("%-10s %s %-12s traces %2d worst %.1e\n", ops.name(), c.config, c.name, traces.compared, traces.worst);
+      std::printf("%-10s %s %-12s traces %2d worst %.1e\n", ops.name(), c.config, c.name, traces.compared,
+                  traces.worst);
     }
     std::printf("%-10s %s %-12s %-14s max error %.1e\n", ops.name(), c.config, c.name, outputs[mode], d);
   }

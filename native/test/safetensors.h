@@ -42,7 +42,8 @@ inline std::map<std::string, StoredTensor> read_safetensors(const std::string& p
   for (size_t at = 0; (at = header.find("\"dtype\"", at)) != std::string::npos; ++at) {
     const size_t close = header.rfind('"', header.rfind(':', at)), open = header.rfind('"', close - 1);
     const std::string name = header.substr(open + 1, close - open - 1);
-    if (header.compare(header.find(':', at), 6, ":\"F32\"") != 0 && header.find("\"F32\"", at) != header.find('"', header.find(':', at)))
+    if (header.compare(header.find(':', at), 6, ":\"F32\"") != 0 &&
+        header.find("\"F32\"", at) != header.find('"', header.find(':', at)))
       continue;
     StoredTensor tensor;
     tensor.shape = numbers(header, header.find('[', header.find("\"shape\"", at)));

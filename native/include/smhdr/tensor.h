@@ -14,7 +14,9 @@ struct View {
   [[gnu::always_inline]] int64_t pixels() const { return int64_t{batch} * height * width; }
   [[gnu::always_inline]] int64_t size() const { return pixels() * channels; }
   /// The channels of one pixel.
-  [[gnu::always_inline]] T* at(int b, int y, int x) const { return data + ((int64_t{b} * height + y) * width + x) * channels; }
+  [[gnu::always_inline]] T* at(int b, int y, int x) const {
+    return data + ((int64_t{b} * height + y) * width + x) * channels;
+  }
   /// One image of the batch.
   [[gnu::always_inline]] View image(int b) const { return {at(b, 0, 0), 1, height, width, channels}; }
   [[gnu::always_inline]] operator View<const T>() const { return {data, batch, height, width, channels}; }

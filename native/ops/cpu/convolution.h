@@ -6,7 +6,7 @@
 
 namespace smhdr::cpu::SMHDR_ISA {
 
-constexpr int kLead = 16;                       // the tile's first column starts here, so that the middle tap is aligned
+constexpr int kLead = 16;                      // the tile's first column starts here, so that the middle tap is aligned
 constexpr int kStride = kLead + kTokens + 16;  // floats of one channel of one row
 
 static int64_t convolution_scratch(const ConvolutionArgs& args) {
@@ -39,7 +39,8 @@ static void convolution_row(const ConvolutionArgs& args, int b, int y, int x0, f
 }
 
 template <int R, typename Epilogue>
-SMHDR_INLINE void convolution_block(const float* weight, const float* const rows[3], int in, int output, int column, Epilogue epilogue) {
+SMHDR_INLINE void convolution_block(const float* weight, const float* const rows[3], int in, int output, int column,
+                                    Epilogue epilogue) {
   Vec sums[R][kColumns];
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < kColumns; ++v) sums[r][v] = Vec{};
@@ -81,19 +82,21 @@ static void convolution_tile(const ConvolutionArgs& args, int b, int y0, int x0,
     };
     for (int o = 0; o < out;) {
       const int left = out - o, blocks = (left + kRows - 1) / kRows, r = (left + blocks - 1) / blocks;
-      product_rows(r, [&]<int R>() __attribute__((always_inline)) {
-        for (int t = 0; t < count; t += kColumns * kLanes)
-          convolution_block<R>(args.weight + int64_t{o} * in * 9, rows, in, o, t, epilogue);
-      });
+      product_rows(
+          r, [&]<int R>() __attribute__((always_inline)) {
+            for (int t = 0; t < count; t += kColumns * kLanes)
+              convolution_block<R>(args.weight + int64_t{o} * in * 9, rows, in, o, t, epilogue);
+          });
       o += r;
     }
     to_token_major(sums, out, result);
     const int64_t offset = args.out.at(b, y, x0) - args.out.data;
-    for_channels(count * out, [&](int i, int n) __attribute__((always_inline)) {
-      Vec value = load_some(result + i, n);
-      if (args.add) value += load_some(args.add + offset + i, n);
-      store_some(args.out.data + offset + i, args.sigmoid ? sigmoid(value) : value, n);
-    });
+    for_channels(
+        count * out, [&](int i, int n) __attribute__((always_inline)) {
+          Vec value = load_some(result + i, n);
+          if (args.add) value += load_some(args.add + offset + i, n);
+          store_some(args.out.data + offset + i, args.sigmoid ? sigmoid(value) : value, n);
+        });
   }
 }
 

@@ -12,9 +12,22 @@
 namespace smhdr::cpu::SMHDR_ISA {
 
 const Kernels& kernels() {
-  static constexpr Kernels table{SMHDR_TEXT(SMHDR_ISA), attention_scratch, attention_window, mlp_scratch, mlp_tokens,
-                                 convolution_scratch, convolution_tile, layer_norm, local_scratch, local_features,
-                                 local_output, exposure_scratch, exposure_gram, exposure_mix, fold, add};
+  static constexpr Kernels table{SMHDR_TEXT(SMHDR_ISA),
+                                 attention_scratch,
+                                 attention_window,
+                                 mlp_scratch,
+                                 mlp_tokens,
+                                 convolution_scratch,
+                                 convolution_tile,
+                                 layer_norm,
+                                 local_scratch,
+                                 local_features,
+                                 local_output,
+                                 exposure_scratch,
+                                 exposure_gram,
+                                 exposure_mix,
+                                 fold,
+                                 add};
   return table;
 }
 

@@ -27,7 +27,8 @@ struct LocalPlan {
 struct Kernels {
   const char* name;
   int64_t (*attention_scratch)(const AttentionArgs& args);  // floats a thread needs
-  void (*attention_window)(const AttentionArgs& args, const AttentionPlan& plan, int b, int row, int column, float* scratch);
+  void (*attention_window)(const AttentionArgs& args, const AttentionPlan& plan, int b, int row, int column,
+                           float* scratch);
 
   int64_t (*mlp_scratch)(const MlpArgs& args);
   /// Up to kTokens consecutive pixels from `first`, all of image b.

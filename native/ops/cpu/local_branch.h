@@ -18,17 +18,20 @@ SMHDR_INLINE void taps_first(const float* weight, int channels, float* taps) {
 }
 
 /// One output row of a depthwise 3x3; rows[k] points at the zero pixel before column 0.
-SMHDR_INLINE void depthwise_row(const float* const rows[3], const float* taps, const float* bias, int width, int channels, float* out) {
+SMHDR_INLINE void depthwise_row(const float* const rows[3], const float* taps, const float* bias, int width,
+                                int channels, float* out) {
   for (int x = 0; x < width; ++x)
-    for_channels(channels, [&](int c, int n) __attribute__((always_inline)) {
-      Vec total = load_some(bias + c, n);
+    for_channels(
+        channels, [&](int c, int n) __attribute__((always_inline)) {
+          Vec total = load_some(bias + c, n);
 #pragma GCC unroll 3
-      for (int ky = 0; ky < 3; ++ky)
+          for (int ky = 0; ky < 3; ++ky)
 #pragma GCC unroll 3
-        for (int kx = 0; kx < 3; ++kx)
-          total += load_some(rows[ky] + int64_t{x + kx} * channels + c, n) * load_some(taps + (ky * 3 + kx) * channels + c, n);
-      store_some(out + int64_t{x} * channels + c, total, n);
-    });
+            for (int kx = 0; kx < 3; ++kx)
+              total += load_some(rows[ky] + int64_t{x + kx} * channels + c, n) *
+                       load_some(taps + (ky * 3 + kx) * channels + c, n);
+          store_some(out + int64_t{x} * channels + c, total, n);
+        });
 }
 
 template <typename FillRow, typename UseRow>
@@ -71,22 +74,24 @@ static void local_features(const LocalBranchArgs& args, const LocalPlan& plan, i
         for (int x = 0; x < width; ++x) {
           const float* pixel = out + int64_t{x} * channels;
           Vec total{}, most = splat(pixel[0]);
-          for_channels(channels, [&](int c, int n) __attribute__((always_inline)) {
-            const Vec v = load_some(pixel + c, n);
-            total += v;
-            if (n == kLanes)
-              most = max(most, v);
-            else
-              for (int i = 0; i < n; ++i) most[i] = v[i] > most[i] ? v[i] : most[i];
-          });
+          for_channels(
+              channels, [&](int c, int n) __attribute__((always_inline)) {
+                const Vec v = load_some(pixel + c, n);
+                total += v;
+                if (n == kLanes)
+                  most = max(most, v);
+                else
+                  for (int i = 0; i < n; ++i) most[i] = v[i] > most[i] ? v[i] : most[i];
+              });
           mean[x] = sum(total) / channels;
           top[x] = largest(most);
         }
-        for_channels(channels, [&](int c, int n) __attribute__((always_inline)) {
-          Vec total{};
-          for (int x = 0; x < width; ++x) total += load_some(out + int64_t{x} * channels + c, n);
-          for (int i = 0; i < n; ++i) sums[c + i] += total[i];
-        });
+        for_channels(
+            channels, [&](int c, int n) __attribute__((always_inline)) {
+              Vec total{};
+              for (int x = 0; x < width; ++x) total += load_some(out + int64_t{x} * channels + c, n);
+              for (int i = 0; i < n; ++i) sums[c + i] += total[i];
+            });
       });
 }
 
@@ -105,14 +110,17 @@ static void local_output(const LocalBranchArgs& args, const LocalPlan& plan, int
           for (int i = 0; i < 2; ++i)
             for (int ky = 0; ky < 7; ++ky)
               for (int kx = 0; kx < 7; ++kx)
-                total += load_some(planes + i * frame + (y + ky) * frame_width + x + kx, n) * args.weights.spatial_weight[(i * 7 + ky) * 7 + kx];
+                total += load_some(planes + i * frame + (y + ky) * frame_width + x + kx, n) *
+                         args.weights.spatial_weight[(i * 7 + ky) * 7 + kx];
           store(spatial + x, sigmoid(total));
         }
         const float* from = plan.features.at(b, y, 0);
         for (int x = 0; x < width; ++x)
-          for_channels(channels, [&](int c, int n) __attribute__((always_inline)) {
-            store_some(row + int64_t{x} * channels + c, load_some(from + int64_t{x} * channels + c, n) * (load_some(gates + c, n) + spatial[x]), n);
-          });
+          for_channels(
+              channels, [&](int c, int n) __attribute__((always_inline)) {
+                store_some(row + int64_t{x} * channels + c,
+                           load_some(from + int64_t{x} * channels + c, n) * (load_some(gates + c, n) + spatial[x]), n);
+              });
       },
       [&](int y, const float* const rows[3], const float* taps, const float* bias) {
         depthwise_row(rows, taps, bias, width, channels, args.out.at(b, y, 0));

@@ -1,6 +1,6 @@
-// The matrix product everything rests on, with 64 tokens side by side in the vectors: out[o][t] = sum_k w[o][k] x[k][t].
-// Tokens in the lanes leave no padding for any width or head size, read weights in their published layout, and turn
-// softmax and LayerNorm into vertical operations.
+// The matrix product everything rests on, with 64 tokens side by side in the vectors: out[o][t] = sum_k w[o][k]
+// x[k][t]. Tokens in the lanes leave no padding for any width or head size, read weights in their published layout, and
+// turn softmax and LayerNorm into vertical operations.
 #pragma once
 
 #include "ops/cpu/kernels.h"
@@ -10,8 +10,8 @@ namespace smhdr::cpu::SMHDR_ISA {
 
 /// One register block: R outputs by kColumns vectors. Strides: w_row between outputs, w_step and x_step between k.
 template <int R, typename Epilogue>
-SMHDR_INLINE void product_block(const float* w, int64_t w_row, int64_t w_step, const float* x, int64_t x_step, int depth,
-                                int output, int column, Epilogue epilogue) {
+SMHDR_INLINE void product_block(const float* w, int64_t w_row, int64_t w_step, const float* x, int64_t x_step,
+                                int depth, int output, int column, Epilogue epilogue) {
   Vec sums[R][kColumns];
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < kColumns; ++v) sums[r][v] = Vec{};
@@ -34,12 +34,18 @@ SMHDR_INLINE void product_block(const float* w, int64_t w_row, int64_t w_step, c
 template <typename Block>
 SMHDR_INLINE void product_rows(int rows, Block block) {
   switch (rows) {
-    case 1: return block.template operator()<1>();
-    case 2: return block.template operator()<2>();
-    case 3: return block.template operator()<3>();
-    case 4: return block.template operator()<4>();
-    case 5: return block.template operator()<5>();
-    default: return block.template operator()<6>();
+    case 1:
+      return block.template operator()<1>();
+    case 2:
+      return block.template operator()<2>();
+    case 3:
+      return block.template operator()<3>();
+    case 4:
+      return block.template operator()<4>();
+    case 5:
+      return block.template operator()<5>();
+    default:
+      return block.template operator()<6>();
   }
 }
 
@@ -50,10 +56,11 @@ SMHDR_INLINE void product(const float* w, int64_t w_row, int64_t w_step, const f
   for (int o = 0; o < outputs;) {
     // Spread a remainder over the last blocks: 10 outputs are 5 + 5, not 6 + 4.
     const int left = outputs - o, blocks = (left + kRows - 1) / kRows, rows = (left + blocks - 1) / blocks;
-    product_rows(rows, [&]<int R>() __attribute__((always_inline)) {
-      for (int t = 0; t < kTokens; t += kColumns * kLanes)
-        product_block<R>(w + o * w_row, w_row, w_step, x + t, x_step, depth, o, t, epilogue);
-    });
+    product_rows(
+        rows, [&]<int R>() __attribute__((always_inline)) {
+          for (int t = 0; t < kTokens; t += kColumns * kLanes)
+            product_block<R>(w + o * w_row, w_row, w_step, x + t, x_step, depth, o, t, epilogue);
+        });
     o += rows;
   }
 }
@@ -65,7 +72,8 @@ SMHDR_INLINE void linear(const float* weight, const float* x, int in, int out, E
 }
 
 /// Four 4-vectors transposed: rows of `from` (4 floats each) to rows of `to`.
-SMHDR_INLINE void transpose4(const float* f0, const float* f1, const float* f2, const float* f3, float* to, int64_t to_row) {
+SMHDR_INLINE void transpose4(const float* f0, const float* f1, const float* f2, const float* f3, float* to,
+                             int64_t to_row) {
   typedef float V4 __attribute__((vector_size(16)));
   typedef float V4Any __attribute__((vector_size(16), aligned(4), may_alias));
   const V4 a = *reinterpret_cast<const V4Any*>(f0), b = *reinterpret_cast<const V4Any*>(f1),

@@ -13,7 +13,9 @@ SMHDR_INLINE void gather_tokens(const float* x, int channels, int count, float* 
   to_channel_major(tokens, kTokens, channels, to, kTokens);
 }
 
-static int64_t mlp_scratch(const MlpArgs& args) { return int64_t{kTokens} * (2 * args.x.channels + args.weights.hidden); }
+static int64_t mlp_scratch(const MlpArgs& args) {
+  return int64_t{kTokens} * (2 * args.x.channels + args.weights.hidden);
+}
 
 static void mlp_tokens(const MlpArgs& args, int b, int64_t first, int count, float* scratch) {
   const int channels = args.x.channels, hidden = args.weights.hidden;
@@ -22,41 +24,49 @@ static void mlp_tokens(const MlpArgs& args, int b, int64_t first, int count, flo
   gather_tokens(from, channels, count, x);
   if (args.weights.norm.gain) normalise(x, args.weights.norm, channels);
   const float *bias1 = args.weights.fc1_bias, *bias2 = args.weights.fc2_bias;
-  linear(args.weights.fc1_weight, x, channels, hidden, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-    store(inner + o * kTokens + t, gelu(sum + bias1[o]));
-  });
+  linear(
+      args.weights.fc1_weight, x, channels, hidden, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
+        store(inner + o * kTokens + t, gelu(sum + bias1[o]));
+      });
   const float keep = args.keep ? args.keep[b] : 1.0f;
-  linear(args.weights.fc2_weight, inner, hidden, channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-    store(x + o * kTokens + t, (sum + bias2[o]) * keep);
-  });
+  linear(
+      args.weights.fc2_weight, inner, hidden, channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
+        store(x + o * kTokens + t, (sum + bias2[o]) * keep);
+      });
   to_token_major(x, channels, result);
   const float* add = args.add ? args.add + first * channels : nullptr;
   float* out = args.out.data + first * channels;
-  for_channels(count * channels, [&](int i, int n) __attribute__((always_inline)) {
-    Vec sum = load_some(result + i, n);
-    if (args.residual) sum += load_some(from + i, n);
-    if (add) sum += load_some(add + i, n);
-    store_some(out + i, sum, n);
-  });
+  for_channels(
+      count * channels, [&](int i, int n) __attribute__((always_inline)) {
+        Vec sum = load_some(result + i, n);
+        if (args.residual) sum += load_some(from + i, n);
+        if (add) sum += load_some(add + i, n);
+        store_some(out + i, sum, n);
+      });
 }
 
 /// LayerNorm of one pixel's channels.
 SMHDR_INLINE void normalise_pixel(const float* x, NormWeights weights, int channels, float* out) {
   Vec total{};
-  for_channels(channels, [&](int c, int n) __attribute__((always_inline)) { total += load_some(x + c, n); });
+  for_channels(
+      channels, [&](int c, int n) __attribute__((always_inline)) { total += load_some(x + c, n); });
   const float mean = sum(total) / channels;
   Vec squares{};
-  for_channels(channels, [&](int c, int n) __attribute__((always_inline)) {
-    const Vec d = load_some(x + c, n) - mean;
-    if (n == kLanes)
-      squares += d * d;
-    else  // lanes beyond n hold -mean: count only the real ones
-      for (int i = 0; i < n; ++i) squares[i] += d[i] * d[i];
-  });
+  for_channels(
+      channels, [&](int c, int n) __attribute__((always_inline)) {
+        const Vec d = load_some(x + c, n) - mean;
+        if (n == kLanes)
+          squares += d * d;
+        else  // lanes beyond n hold -mean: count only the real ones
+          for (int i = 0; i < n; ++i) squares[i] += d[i] * d[i];
+      });
   const float scale = 1.0f / __builtin_sqrtf(sum(squares) / channels + kNormEpsilon);
-  for_channels(channels, [&](int c, int n) __attribute__((always_inline)) {
-    store_some(out + c, (load_some(x + c, n) - mean) * scale * load_some(weights.gain + c, n) + load_some(weights.bias + c, n), n);
-  });
+  for_channels(
+      channels, [&](int c, int n) __attribute__((always_inline)) {
+        store_some(
+            out + c,
+            (load_some(x + c, n) - mean) * scale * load_some(weights.gain + c, n) + load_some(weights.bias + c, n), n);
+      });
 }
 
 static void layer_norm(const float* x, NormWeights weights, int channels, int64_t count, float* out) {
@@ -73,7 +83,8 @@ static int64_t exposure_scratch(int channels) {
 }
 
 template <int R>
-SMHDR_INLINE void gram_rows(const float* z, int64_t padded, int count, int first, int column, int channels, double* gram) {
+SMHDR_INLINE void gram_rows(const float* z, int64_t padded, int count, int first, int column, int channels,
+                            double* gram) {
   Vec sums[R];
   for (int r = 0; r < R; ++r) sums[r] = Vec{};
   for (int t = 0; t < count; ++t) {
@@ -85,7 +96,8 @@ SMHDR_INLINE void gram_rows(const float* z, int64_t padded, int count, int first
     for (int i = 0; i < kLanes && column + i < channels; ++i) gram[(first + r) * channels + column + i] += sums[r][i];
 }
 
-static void exposure_gram(const float* x, NormWeights weights, int channels, int64_t count, double* gram, float* scratch) {
+static void exposure_gram(const float* x, NormWeights weights, int channels, int64_t count, double* gram,
+                          float* scratch) {
   const int64_t padded = (channels + kLanes - 1) / kLanes * kLanes;
   for (int64_t start = 0; start < count; start += kGramTokens) {
     const int tokens = static_cast<int>(count - start < kGramTokens ? count - start : kGramTokens);
@@ -102,17 +114,19 @@ static void exposure_gram(const float* x, NormWeights weights, int channels, int
   }
 }
 
-static void exposure_mix(const float* x, NormWeights weights, const float* product, int channels, int count, float* out, float* scratch) {
+static void exposure_mix(const float* x, NormWeights weights, const float* product, int channels, int count, float* out,
+                         float* scratch) {
   float *z = scratch, *mixed = z + kTokens * channels;
   gather_tokens(x, channels, count, z);
   normalise(z, weights, channels);
-  linear(product, z, channels, channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-    store(mixed + o * kTokens + t, sum);
-  });
+  linear(
+      product, z, channels,
+      channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) { store(mixed + o * kTokens + t, sum); });
   to_token_major(mixed, channels, z);
-  for_channels(count * channels, [&](int i, int n) __attribute__((always_inline)) {
-    store_some(out + i, load_some(x + i, n) + load_some(z + i, n), n);
-  });
+  for_channels(
+      count * channels, [&](int i, int n) __attribute__((always_inline)) {
+        store_some(out + i, load_some(x + i, n) + load_some(z + i, n), n);
+      });
 }
 
 static void fold(const float* features, int channels, int exposures, int slot, int64_t count, float* out) {
@@ -121,11 +135,12 @@ static void fold(const float* features, int channels, int exposures, int slot, i
   for (int64_t p = 0; p < count; ++p) {
     const float* in = features + p * channels;
     float* to = out + p * channels + slot * width;
-    for_channels(width, [&](int c, int n) __attribute__((always_inline)) {
-      Vec total = load_some(in + c, n);
-      for (int g = 1; g < exposures; ++g) total += load_some(in + g * width + c, n);
-      store_some(to + c, total * share, n);
-    });
+    for_channels(
+        width, [&](int c, int n) __attribute__((always_inline)) {
+          Vec total = load_some(in + c, n);
+          for (int g = 1; g < exposures; ++g) total += load_some(in + g * width + c, n);
+          store_some(to + c, total * share, n);
+        });
   }
 }
 

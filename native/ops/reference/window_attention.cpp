@@ -25,8 +25,10 @@ void window_attention(const AttentionArgs& a) {
   }
 
   // Windows of the shifted image, one row of 64 tokens each: [batch, windows, 64, C].
-  Buffer tokens(a.x.batch, rows * columns, kWindowTokens, channels), mixed(a.x.batch, rows * columns, kWindowTokens, channels),
-      projected(a.x.batch, rows * columns, kWindowTokens, channels), qkv(a.x.batch, rows * columns, kWindowTokens, 3 * channels);
+  Buffer tokens(a.x.batch, rows * columns, kWindowTokens, channels),
+      mixed(a.x.batch, rows * columns, kWindowTokens, channels),
+      projected(a.x.batch, rows * columns, kWindowTokens, channels),
+      qkv(a.x.batch, rows * columns, kWindowTokens, 3 * channels);
   const auto place = [&](int window, int token, int& py, int& px) {
     py = window / columns * kWindow + token / kWindow;
     px = window % columns * kWindow + token % kWindow;
@@ -64,7 +66,8 @@ void window_attention(const AttentionArgs& a) {
           for (double& logit : logits) total += logit = std::exp(logit - largest);
           for (int d = 0; d < depth; ++d) {
             double sum = 0;
-            for (int j = 0; j < kWindowTokens; ++j) sum += logits[j] * qkv.view.at(b, w, j)[2 * channels + h * depth + d];
+            for (int j = 0; j < kWindowTokens; ++j)
+              sum += logits[j] * qkv.view.at(b, w, j)[2 * channels + h * depth + d];
             mixed.view.at(b, w, i)[h * depth + d] = static_cast<float>(sum / total);
           }
         }
