@@ -116,7 +116,7 @@ async function agreeOnSettings(directory: string, split: Split, settings: Record
   const text = `${JSON.stringify(settings, null, 2)}\n`;
   const before = await readFile(path, "utf8").catch(() => undefined);
   if (before === text) return;
-  if (before !== undefined || (await exists(join(directory, split))))
+  if (await exists(join(directory, split)))
     throw new SmhdrError(
       "INVALID_ARGUMENT",
       `${join(directory, split)} already holds scenes made otherwise: choose another --output.`,

@@ -1,0 +1,125 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { writeRadianceHdr } from "../../src/output/write-radiance-hdr.js";
+import { findScenes, readScene } from "../../src/train/dataset.js";
+import { madeUpSource } from "./sources.js";
+
+const program = fileURLToPath(new URL("../../src/cli/smhdr.ts", import.meta.url));
+let folder: string;
+let source: string;
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "smhdr-synthesize-"));
+  source = join(folder, "made up.hdr");
+  const { width, height, data } = madeUpSource("made up", 200, 160);
+  await writeRadianceHdr(
+    { width, height, channels: 3, data, encoding: { transfer: "linear", primaries: "srgb" }, metadata: {} },
+    source,
+  );
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+function start(...args: string[]): ChildProcess {
+  return spawn(process.execPath, ["--import", "tsx", program, "synthesize", ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+}
+
+async function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const child = start(...args);
+  let [stdout, stderr] = ["", ""];
+  child.stdout?.on("data", (text) => {
+    stdout += text;
+  });
+  child.stderr?.on("data", (text) => {
+    stderr += text;
+  });
+  const [code] = await once(child, "close");
+  return { code, stdout, stderr };
+}
+
+const settings = ["--seed", "4", "--size", "64x48", "--exposures", "4", "--threads", "1"];
+
+test("it makes a data set, goes on with it, and refuses to mix recipes", async () => {
+  const out = join(folder, "set");
+  const first = await run(source, "-o", out, "--count", "2", ...settings);
+  assert.equal(first.code, 0, first.stderr);
+  assert.match(first.stdout, /2 scenes in .*Training/);
+  const before = await Promise.all((await findScenes(out, "Training")).map(readScene));
+  assert.deepEqual(
+    before.map((scene) => scene.name),
+    ["00000", "00001"],
+  );
+  assert.ok(before.every((scene) => scene.exposures.length === 4 && scene.width === 64 && scene.height === 48));
+  // Ids are unique over the set.
+  const ids = before.map((scene) => new Set(scene.segments));
+  assert.ok([...ids[0]].every((id) => !ids[1].has(id)));
+
+  const more = await run(source, "-o", out, "--count", "3", "--json", ...settings);
+  assert.deepEqual(JSON.parse(more.stdout.trim().split("\n").at(-1) as string), {
+    event: "result",
+    folder: join(out, "Training"),
+    scenes: 3,
+    made: 1,
+  });
+  const whole = join(folder, "whole");
+  assert.equal((await run(source, "-o", whole, "--count", "3", ...settings)).code, 0);
+  for (const [i, files] of (await findScenes(out, "Training")).entries())
+    assert.deepEqual(await readScene(files), await readScene((await findScenes(whole, "Training"))[i]));
+
+  const other = await run(source, "-o", out, "--count", "3", ...settings, "--seed", "5");
+  assert.equal(other.code, 2);
+  assert.match(other.stderr, /already holds scenes made otherwise/);
+});
+
+test("Ctrl-C leaves whole scenes only", async () => {
+  const out = join(folder, "stopped");
+  const child = start(source, "-o", out, "--count", "100000", ...settings);
+  const training = join(out, "Training");
+  while (!(await readdir(training).catch(() => [])).includes("00001"))
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  child.kill("SIGINT");
+  const [code] = await once(child, "close");
+  assert.equal(code, 130);
+  const names = await readdir(training);
+  assert.ok(names.length >= 2 && names.every((name) => /^\d{5}$/.test(name)), names.join(" "));
+  for (const files of await findScenes(out, "Training")) await readScene(files);
+});
+
+test("the photographs can go through JPEG", async () => {
+  const out = join(folder, "jpeg");
+  assert.equal((await run(source, "-o", out, "--count", "1", ...settings, "--jpeg", "60", "--split", "Test")).code, 0);
+  const [files] = await findScenes(out, "Test");
+  const { exposures } = await readScene(files);
+  assert.ok(exposures.every((codes) => codes.every((code) => code % 257 === 0)));
+  assert.match(await readFile(join(out, "synthesis-Test.json"), "utf8"), /"jpeg": 60/);
+});
+
+test("wrong calls and unreadable sources end with one clear message", async () => {
+  const fails = async (code: number, pattern: RegExp, ...args: string[]) => {
+    const result = await run(...args);
+    assert.equal(result.code, code, result.stderr);
+    assert.match(result.stderr, pattern);
+  };
+  const out = join(folder, "bad");
+  await mkdir(out);
+  await fails(2, /512x512/, source, "-o", out, "--count", "1", "--seed", "1", "--size", "big");
+  await fails(2, /2 to 9, got 12/, source, "-o", out, "--count", "1", "--seed", "1", "--exposures", "12");
+  await fails(
+    1,
+    /missing\.hdr.*cannot be read/,
+    join(folder, "missing.hdr"),
+    "-o",
+    join(folder, "bad2"),
+    "--count",
+    "1",
+    "--seed",
+    "1",
+  );
+});
