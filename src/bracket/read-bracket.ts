@@ -1,5 +1,6 @@
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Image } from "../image.js";
+import { alignBracket } from "./align.js";
 import type { Bracket, Note, PixelStore } from "./bracket.js";
 import {
   type AlphaPolicy,
@@ -49,6 +50,9 @@ export async function readBracket(files: readonly PhotographSource[], options: R
   const { alpha = "refuse", memory = DEFAULT_MEMORY, signal, onProgress } = options;
   checkCount(files.length);
   checkOptions(files.length, options);
+  if (alpha !== "refuse" && alpha !== "flatten") {
+    throw new SmhdrError("INVALID_ARGUMENT", `alpha: expected "refuse" or "flatten"; got ${JSON.stringify(alpha)}.`);
+  }
   if (!(memory > 0)) throw new SmhdrError("INVALID_ARGUMENT", `memory: expected bytes above 0; got ${memory}.`);
 
   // All headers first: what does not fit together is refused before anything large is decoded.
@@ -72,7 +76,7 @@ export async function readBracket(files: readonly PhotographSource[], options: R
     const remarks = headers.flatMap(({ name, remark }) =>
       remark === undefined ? [] : [{ code: "colour", message: `${name} ${remark}.` }],
     );
-    return assemble(members, remarks, options);
+    return await assemble(members, remarks, options);
   } catch (error) {
     for (const { pixels } of members) pixels.close();
     throw error;
@@ -102,23 +106,30 @@ interface Member extends Candidate {
   readonly pixels: PixelStore;
 }
 
-function assemble(members: readonly Member[], remarks: readonly Note[], options: BracketOptions): Bracket {
-  const { ev, reference = Math.floor(members.length / 2), signal, onProgress } = options;
+async function assemble(
+  members: readonly Member[],
+  remarks: readonly Note[],
+  options: BracketOptions,
+): Promise<Bracket> {
+  const { ev, reference = Math.floor(members.length / 2), align = "auto", signal, onProgress } = options;
   const { order, values, source, notes } = findExposureValues(members, ev);
   throwIfAborted(signal);
+  const sorted = order.map((index) => members[index]);
+  const proxies = sorted.map(({ proxy }) => proxy);
+  const names = sorted.map(({ name }) => name);
+  const alignment = align === "auto" ? await alignBracket(proxies, values, reference, { names, signal }) : undefined;
   const { width, height } = members[0].pixels;
   onProgress?.(1);
   return {
     width,
     height,
-    exposures: order.map((index, i) => ({
-      name: members[index].name,
-      pixels: members[index].pixels,
-      exposureValue: values[i],
-      exposureSource: source,
-    })),
+    exposures: sorted.map(({ name, pixels }, i) => {
+      const exposure = { name, pixels, exposureValue: values[i], exposureSource: source };
+      const homography = alignment?.homographies[i];
+      return homography ? { ...exposure, alignment: homography } : exposure;
+    }),
     reference,
-    notes: [...remarks, ...notes],
+    notes: [...remarks, ...notes, ...(alignment?.notes ?? [])],
     close() {
       for (const { pixels } of members) pixels.close();
     },

@@ -235,19 +235,11 @@ describe("colour", () => {
   });
 
   it("CMYK is converted to sRGB", async () => {
-    const { header, pixels } = await decode(
-      await rgb(
-        Uint8Array.from({ length: 192 }, (_, i) => [200, 100, 50][i % 3]),
-        8,
-        8,
-      )
-        .toColourspace("cmyk")
-        .jpeg()
-        .toBuffer(),
-    );
+    const wanted = [150, 110, 90];
+    const colour = Uint8Array.from({ length: 192 }, (_, i) => wanted[i % 3]);
+    const { header, pixels } = await decode(await rgb(colour, 8, 8).toColourspace("cmyk").jpeg().toBuffer());
     assert.deepEqual(header.encoding, { transfer: "srgb", primaries: "srgb" });
-    for (const [c, value] of [200, 100, 50].entries())
-      assert.ok(Math.abs(pixels[c] - value) < 25, `${pixels.slice(0, 3)}`);
+    for (const [c, value] of wanted.entries()) assert.ok(Math.abs(pixels[c] - value) < 12, `${pixels.slice(0, 3)}`);
   });
 
   it("PQ and Rec. 2020 of a PNG's cICP chunk, linear of gAMA", async () => {
