@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { registerBuildAddon } from "./build-addon.js";
 import { registerDevices } from "./devices.js";
+import { registerMerge } from "./merge.js";
 import { registerSynthesize } from "./synthesize.js";
 
 const { version, description } = createRequire(import.meta.url)("../../package.json");
@@ -12,6 +13,7 @@ const program = new Command("smhdr")
   .version(version, "-v, --version")
   .showHelpAfterError("(smhdr --help, or smhdr <command> --help, shows how to call it)")
   .exitOverride();
+registerMerge(program);
 registerDevices(program);
 registerBuildAddon(program);
 registerSynthesize(program);
