@@ -22,6 +22,18 @@ export function chromaticitiesOf(primaries: Primaries): Chromaticities {
   return typeof primaries === "string" ? NAMED[primaries] : primaries;
 }
 
+/** Primaries from eight numbers as files hold them, x and y of red, green, blue and white: by name where they have one. */
+export function primariesFrom(values: readonly number[]): Primaries {
+  const [rx, ry, gx, gy, bx, by, wx, wy] = values;
+  const given: Chromaticities = { red: [rx, ry], green: [gx, gy], blue: [bx, by], white: [wx, wy] };
+  const near = (a: Chromaticities) =>
+    (["red", "green", "blue", "white"] as const).every((name) =>
+      a[name].every((value, i) => Math.abs(value - given[name][i]) < 1e-4),
+    );
+  const names = Object.keys(NAMED) as (keyof typeof NAMED)[];
+  return names.find((name) => near(NAMED[name])) ?? given;
+}
+
 /** Linear RGB of these primaries to CIE XYZ, white at Y = 1 (SMPTE RP 177). The middle row are the luminance weights. */
 export function rgbToXyz(primaries: Primaries): Matrix3 {
   const { red, green, blue, white } = chromaticitiesOf(primaries);

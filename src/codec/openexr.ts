@@ -1,5 +1,6 @@
 import { EXRLoader } from "three/examples/jsm/loaders/EXRLoader.js";
-import type { Image, Primaries } from "../image.js";
+import type { Image } from "../image.js";
+import { primariesFrom } from "./chromaticities.js";
 import { badExr, type ExrHeader, readExrHeader, unsupportedExr } from "./openexr-header.js";
 import { decodeLuminanceChroma } from "./openexr-luminance-chroma.js";
 
@@ -21,7 +22,7 @@ export function decodeOpenExr(bytes: Uint8Array): Image {
   if (header.deep) throw unsupportedExr("deep data");
   const names = header.channels.map((channel) => channel.name);
   const has = (...wanted: string[]) => wanted.every((name) => names.includes(name));
-  const primaries = primariesOf(header);
+  const primaries = header.chromaticities ? primariesFrom(header.chromaticities) : "srgb";
   let data: Float32Array;
   if (has("Y", "RY", "BY")) data = decodeLuminanceChroma(bytes, header, primaries);
   else if (has("R", "G", "B") || has("Y")) data = decodeFullResolution(bytes, header, width, height);
@@ -51,11 +52,4 @@ function decodeFullResolution(bytes: Uint8Array, header: ExrHeader, width: numbe
     }
   }
   return data;
-}
-
-const REC709 = [0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329];
-
-function primariesOf({ chromaticities: c }: ExrHeader): Primaries {
-  if (!c || c.every((value, i) => Math.abs(value - REC709[i]) < 1e-4)) return "srgb";
-  return { red: [c[0], c[1]], green: [c[2], c[3]], blue: [c[4], c[5]], white: [c[6], c[7]] };
 }

@@ -1,5 +1,6 @@
 import { SmhdrError } from "../errors.js";
 import type { Image, Primaries } from "../image.js";
+import { primariesFrom } from "./chromaticities.js";
 
 const MAX_PIXELS = 2 ** 28;
 
@@ -87,7 +88,7 @@ function readHeader(bytes: Uint8Array): Header {
     } else if (key === "PRIMARIES") {
       const p = numbers(key, value, 8);
       // Photoshop writes eight zeros: it means nothing by them.
-      if (p[7] > 0) primaries = { red: [p[0], p[1]], green: [p[2], p[3]], blue: [p[4], p[5]], white: [p[6], p[7]] };
+      if (p[7] > 0) primaries = primariesFrom(p);
     }
   }
   if (!scale.every((s) => s > 0 && Number.isFinite(s))) throw bad(`has an EXPOSURE or COLORCORR of ${scale}`);

@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import sharp from "sharp";
-import { throwIfAborted } from "../errors.js";
+import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
 import { describe } from "./describe.js";
 import { iccProfile } from "./icc-profile.js";
@@ -19,9 +19,17 @@ export interface DisplayOptions {
   readonly onProgress?: ((fraction: number) => void) | undefined;
 }
 
+const LONGEST_SIDE: Readonly<Record<DisplayFormat, number>> = {
+  png: 2 ** 31 - 1,
+  jpeg: 65535,
+  webp: 16383,
+  avif: 16384,
+};
+
 /**
  * Writes a tone-mapped sRGB picture. The pixels go through an uncompressed TIFF beside `path`, which sharp reads in
- * strips: a large picture is never in memory a second time. `path` must not exist.
+ * strips: a large picture is never in memory a second time (WebP's and AVIF's own encoders aside, which hold it whole).
+ * `path` must not exist.
  */
 export async function writeDisplay(
   radiance: Radiance,
@@ -32,6 +40,10 @@ export async function writeDisplay(
   const { bitDepth = 8, quality, signal, onProgress } = options;
   const depth = format === "png" ? bitDepth : 8;
   const { width, height } = radiance;
+  if (Math.max(width, height) > LONGEST_SIDE[format]) {
+    const longest = LONGEST_SIDE[format];
+    throw new SmhdrError("UNSUPPORTED", `${format} files end at ${longest} pixels a side; got ${width}x${height}.`);
+  }
   const map = prepareToneMap(radiance, options.toneMap);
   throwIfAborted(signal);
   const pixels = `${path}.tif`;
@@ -61,7 +73,9 @@ export async function writeDisplay(
         },
       });
     if (format === "png") image.toColourspace(depth === 16 ? "rgb16" : "srgb").png({ compressionLevel: 6 });
-    else if (format === "jpeg") image.jpeg({ quality: quality ?? 92, chromaSubsampling: "4:4:4", mozjpeg: false });
+    // Optimised Huffman tables would hold the whole picture's coefficients: half a gigabyte at 45 megapixels.
+    else if (format === "jpeg")
+      image.jpeg({ quality: quality ?? 92, chromaSubsampling: "4:4:4", optimiseCoding: false });
     else if (format === "webp") image.webp({ quality: quality ?? 92 });
     else image.avif({ quality: quality ?? 75 });
     await image.toFile(path);
