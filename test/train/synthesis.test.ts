@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import sharp from "sharp";
 import { SmhdrError } from "../../src/errors.js";
+import { throughJpeg } from "../../src/train/synthesis/jpeg.js";
 import {
   type SynthesisOptions,
   type SyntheticBracket,
@@ -120,6 +122,29 @@ test("the noise has the variance of a sensor at the ISO asked for", () => {
       const least = level / (80000 / 16) + (2 / (80000 / 16)) ** 2;
       assert.ok(variance > 0.9 * least && variance < 1.1 * most, `${variance} is not in ${least} .. ${most}`);
     }
+  }
+});
+
+test("the JPEG step does what libjpeg does", async () => {
+  const [{ exposures }] = make({ ...size, exposures: 3, bits: 8, jpeg: 0 }, 1);
+  for (const [quality, subsampled] of [
+    [75, false],
+    [92, true],
+  ] as const) {
+    const codes = Uint16Array.from(exposures[1]);
+    throughJpeg(codes, size.width, size.height, quality, subsampled);
+    const file = await sharp(
+      Uint8Array.from(exposures[1], (v) => v / 257),
+      { raw: { ...size, channels: 3 } },
+    )
+      .jpeg({ quality, chromaSubsampling: subsampled ? "4:2:0" : "4:4:4" })
+      .toBuffer();
+    const theirs = await sharp(file).raw().toBuffer();
+    const mean = (distance: (i: number) => number) => codes.reduce((sum, _, i) => sum + distance(i), 0) / codes.length;
+    const apart = mean((i) => Math.abs(codes[i] / 257 - theirs[i]));
+    const lost = mean((i) => Math.abs(exposures[1][i] / 257 - theirs[i]));
+    // Subsampled colour is interpolated by libjpeg and repeated here, as simpler decoders do.
+    assert.ok(apart < (subsampled ? 0.6 : 0.3) * lost, `${apart} codes apart where JPEG loses ${lost}`);
   }
 });
 

@@ -72,14 +72,19 @@ function blob(random: Random): Shape {
     random.uniform(0, 6.28),
     random.uniform(0.03, 0.13),
   ]);
-  const power = random.pick([2, 2, 4, 8]);
+  // |x|^p + |y|^p with p = 2, 4 or 8: from an ellipse to nearly a rectangle.
+  const squarings = random.pick([1, 1, 2, 3]);
   const size = 0.75;
   return {
     aspect: random.logUniform(0.35, 2.8),
     filling: 0.42,
     softness: random.chance(0.25) ? random.uniform(0.05, 0.5) : 0,
     field(x, y) {
-      let f = size - (Math.abs(x) ** power + Math.abs(y) ** power) ** (1 / power);
+      let [px, py] = [x, y];
+      for (let k = 0; k < squarings; k++) [px, py] = [px * px, py * py];
+      let radius = px + py;
+      for (let k = 0; k < squarings; k++) radius = Math.sqrt(radius);
+      let f = size - radius;
       for (const [kx, ky, phase, amplitude] of waves) f += amplitude * Math.sin(kx * x + ky * y + phase);
       return f;
     },

@@ -1,5 +1,6 @@
 import { SmhdrError } from "../../errors.js";
 import { expose, randomNoise, randomResponse } from "./camera.js";
+import { throughJpeg } from "./jpeg.js";
 import { oversampling, type Plate, probe, randomLook, randomView, renderPlate, type View } from "./plate.js";
 import { Random } from "./random.js";
 import { type PreparedSource, prepare, type SourceImage } from "./source.js";
@@ -37,6 +38,8 @@ export interface SynthesisOptions {
   readonly response?: number;
   /** Bits per sample of the files; "mixed" draws one per bracket. Default "mixed". */
   readonly bits?: 8 | 16 | "mixed";
+  /** Share of the 8-bit brackets that went through JPEG, of quality 70 to 98. Default 0.3. */
+  readonly jpeg?: number;
   /** Share of the frame that the reference clips, drawn evenly in its logarithm. Default [0.03, 0.4], and a quarter of the references are
    * exposed for the median instead, whatever that clips. */
   readonly clipped?: readonly [number, number];
@@ -99,6 +102,9 @@ export function synthesizeBracket(
   const response = randomResponse(random, options.response ?? 0.1);
   const bits = options.bits === 8 || options.bits === 16 ? options.bits : random.chance(0.5) ? 8 : 16;
 
+  const quality = bits === 8 && random.chance(options.jpeg ?? 0.3) ? Math.round(random.uniform(70, 98)) : undefined;
+  const subsampled = random.chance(0.5);
+
   const frame = new Float32Array(width * height * 3);
   let truth = frame;
   const exposures = exposureValues.map((ev, i) => {
@@ -113,7 +119,9 @@ export function synthesizeBracket(
       truth = new Float32Array(frame.length);
       for (let k = 0; k < frame.length; k++) truth[k] = Math.min(1, frame[k] * scale);
     }
-    return expose(frame, 2 ** (ev - exposureValues[reference]), noise, response, bits, random);
+    const codes = expose(frame, 2 ** (ev - exposureValues[reference]), noise, response, bits, random);
+    if (quality !== undefined) throughJpeg(codes, width, height, quality, subsampled);
+    return codes;
   });
   return { width, height, exposureValues, exposures, truth, moving };
 }
@@ -131,7 +139,7 @@ function validateOptions(sources: readonly SourceImage[], options: SynthesisOpti
     fail(`exposures must be a whole number from 2 to 9, got ${options.exposures}`);
   if (options.evSpacing && (options.evSpacing.length === 0 || options.evSpacing.some((v) => !(v > 0 && v <= 6))))
     fail(`evSpacing must be stops above 0 and up to 6, got [${options.evSpacing.join(", ")}]`);
-  for (const name of ["motion", "foliage", "handheld", "response", "texture"] as const) {
+  for (const name of ["motion", "foliage", "handheld", "response", "jpeg", "texture"] as const) {
     const value = options[name];
     if (value !== undefined && !(value >= 0 && value <= 1))
       fail(`${name} must be a probability in [0, 1], got ${value}`);
