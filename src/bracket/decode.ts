@@ -153,9 +153,8 @@ async function decodeToFile(header: PhotographHeader): Promise<PixelStore> {
     const info = await pipeline(header)
       .toFile(path)
       .catch((cause) => {
-        const full = /write|space|ENOSPC/i.test(reason(cause));
-        if (full)
-          throw new SmhdrError("IO", `Cannot write a temporary file in ${tmpdir()} (${reason(cause)}).`, { cause });
+        const full = cause instanceof Error && /write failed|unable to write|No space/i.test(cause.message);
+        if (full) throw new SmhdrError("IO", `Cannot write a temporary file in ${tmpdir()}: is it full?`, { cause });
         throw undecodable(header, cause);
       });
     if (info.width !== header.width || info.height !== header.height || info.channels !== 3) {
