@@ -16,19 +16,23 @@ namespace {
 
 using namespace align;
 
-constexpr int64_t kShortestSide = 48;                      // below it there is too little to judge by
-constexpr int64_t kMostPoints = 160'000;                   // textured pixels looked at on one scale
-constexpr int64_t kPerspectiveSide = 200;                  // longer side from which a scale can tell perspective
+constexpr int64_t kShortestSide = 48;      // below it there is too little to judge by
+constexpr int64_t kMostPoints = 60'000;    // textured pixels looked at on one scale
+constexpr int64_t kPerspectiveSide = 200;  // longer side from which a scale can tell perspective
+constexpr int64_t kJudgedSide = 200;
 constexpr std::array<size_t, 3> kCandidates = {24, 6, 3};  // first guesses followed on the coarsest scales
 constexpr int64_t kFewestBlocks = 12;
 constexpr double kLeastOverlap = 0.03;      // of the held-out texture, seen well by both exposures
 constexpr double kLeastCorrelation = 0.35;  // unrelated pictures stay near 0
+constexpr double kStillCorrelation = 0.2;   // enough to say that nothing moved
 constexpr double kSignificance = 4;
-constexpr double kLeastGain = 0.03;         // of the robust cost: "clearly better" than unaligned
-constexpr double kRicherGain = 0.005;       // of the robust cost: what a richer model must bring
-constexpr double kLargestMotion = 0.3;      // of the longer side
-constexpr double kStillPixels = 0.15;       // full-resolution pixels
-constexpr double kStillProxyPixels = 0.08;  // what can be told on a small picture
+constexpr double kLeastGain = 0.03;     // of the robust cost: "clearly better" than unaligned
+constexpr double kRicherGain = 0.005;   // of the robust cost: what a richer model must bring
+constexpr double kLargestMotion = 0.3;  // of the longer side
+constexpr double kWorseRegion = -3;     // significance from which a part of the image got worse
+// Half a pixel's interpolation costs about as much fine detail as this shift does, in full-resolution pixels; and what
+// can be told on a small picture, in its own.
+constexpr double kStillPixels = 0.7, kStillProxyPixels = 0.1;
 
 /// An exposure at all scales, with its textured pixels once somebody is compared with it.
 struct Prepared {
@@ -46,14 +50,13 @@ struct Found {
 
 class Aligner {
  public:
-  Aligner(std::span<const AlignImage> images, const AlignOptions& options, ThreadPool& pool, const Progress& progress)
+  Aligner(std::span<const AlignImage> images, double scale, ThreadPool& pool, const Progress& progress)
       : images_(images),
         pool_(pool),
         progress_(progress),
         prepared_(images.size()),
-        full_(double(images[0].width), double(images[0].height), double(images[0].width) / double(options.full_width),
-              double(images[0].height) / double(options.full_height)),
-        scale_(double(options.full_width) / double(images[0].width)) {}
+        full_(double(images[0].width), double(images[0].height), 1 / scale, 1 / scale),
+        scale_(scale) {}
 
   const Grid& full() const { return full_; }
   bool stopped() const { return progress_.stop(); }
@@ -158,16 +161,23 @@ Found Aligner::align(int64_t fixed, int64_t moving) {
   prefer(AlignModel::similarity, similarity);
   prefer(AlignModel::homography, homography);
 
-  found.before = judge(finest, kIdentity, pool_);
-  found.after = judge(finest, found.warp, pool_);
+  // Judged on the scale where the two agree best: in a dark exposure the finest one may show little but noise.
+  size_t judged = 0;
+  for (size_t level = 0; level < levels.size() && (level == 0 || levels[level].longer_side() >= kJudgedSide); ++level) {
+    const Verdict verdict = judge(pair(fixed, moving, level), found.warp, pool_);
+    if (level == 0 || verdict.correlation > found.after.correlation) found.after = verdict, judged = level;
+  }
+  const Pair p = pair(fixed, moving, judged);
+  found.before = judge(p, kIdentity, pool_);
   if (found.after.overlap < kLeastOverlap || found.after.blocks < kFewestBlocks) return found;
   const double moved = full_.distance(kIdentity, found.warp);
-  const Comparison gain = compare(finest, kIdentity, found.warp, pool_);
+  const Comparison gain = compare(p, kIdentity, found.warp, pool_);
   const bool related =
       found.after.correlation > kLeastCorrelation && found.after.correlation >= found.before.correlation;
-  const bool better = gain.significance > kSignificance && gain.cost_b < (1 - kLeastGain) * gain.cost_a;
+  const bool better = gain.significance > kSignificance && gain.worst_region > kWorseRegion &&
+                      gain.cost_b < (1 - kLeastGain) * gain.cost_a;
   // A still camera is recognised even where the fit wanders a little because there is hardly any texture.
-  if (found.before.correlation > kLeastCorrelation &&
+  if (found.before.correlation > kStillCorrelation &&
       moved < (better ? std::max(kStillPixels, kStillProxyPixels * scale_) : scale_))
     found.outcome = AlignOutcome::still;
   else
@@ -179,8 +189,7 @@ Found Aligner::align(int64_t fixed, int64_t moving) {
 
 Result<std::vector<ExposureAlignment>> align_bracket(std::span<const AlignImage> images,
                                                      std::span<const double> exposure_values, int64_t reference,
-                                                     const AlignOptions& options, ThreadPool& pool,
-                                                     const Progress& progress) {
+                                                     double scale, ThreadPool& pool, const Progress& progress) {
   const int64_t n = int64_t(images.size());
   if (n == 0) return invalid_argument("images: expected at least one, got none");
   if (int64_t(exposure_values.size()) != n)
@@ -197,8 +206,8 @@ Result<std::vector<ExposureAlignment>> align_bracket(std::span<const AlignImage>
   }
   for (const double value : exposure_values)
     if (!std::isfinite(value)) return invalid_argument("exposure_values: expected finite numbers");
-  if (options.full_width < images[0].width || options.full_height < images[0].height)
-    return invalid_argument("full size: expected at least the images' own size");
+  if (!(scale >= 1 && std::isfinite(scale)))
+    return invalid_argument("scale: expected at least 1, got " + std::to_string(scale));
 
   std::vector<ExposureAlignment> results(n);
   for (ExposureAlignment& result : results) result.compared_with = reference;
@@ -214,7 +223,7 @@ Result<std::vector<ExposureAlignment>> align_bracket(std::span<const AlignImage>
   const auto distance = [&](int64_t i) { return std::abs(exposure_values[i] - exposure_values[reference]); };
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return distance(a) < distance(b); });
 
-  Aligner aligner(images, options, pool, progress);
+  Aligner aligner(images, scale, pool, progress);
   std::vector<Matrix> warps(n, kIdentity);
   for (size_t k = 0; k < order.size(); ++k) {
     const int64_t i = order[k];

@@ -98,6 +98,7 @@ bool Photometric::fit(const std::vector<float>& reference, const std::vector<flo
   make_monotone(value_, weight);
 
   inverse_sigma_.assign(centre_.size(), 1.0f);
+  tabulate();
   std::fill(histogram.begin(), histogram.end(), 0);
   for (size_t i = 0; i < values.size(); ++i) {
     if (std::isnan(values[i])) continue;
@@ -112,19 +113,37 @@ bool Photometric::fit(const std::vector<float>& reference, const std::vector<flo
     // The quartiles of a normal distribution lie 1.349 standard deviations apart.
     inverse_sigma_[bin] = 1.0f / std::max(spread / 1.349f, kSmallestSigma);
   }
+  tabulate();
   return true;
 }
 
-Photometric::Prediction Photometric::predict(float reference) const {
+void Photometric::tabulate() {
+  table_.resize(kCells + 1);
   const size_t n = centre_.size();
-  if (n == 1) return {value_[0], inverse_sigma_[0]};
-  // Beyond the outer bins the curve goes on straight, for a bin or so.
-  const size_t i = std::clamp<size_t>(
-      size_t(std::upper_bound(centre_.begin(), centre_.end(), reference) - centre_.begin()), 1, n - 1);
-  const float t = std::clamp((reference - centre_[i - 1]) / std::max(centre_[i] - centre_[i - 1], 1e-6f), -1.0f, 2.0f);
-  const float u = std::clamp(t, 0.0f, 1.0f);
-  return {value_[i - 1] + t * (value_[i] - value_[i - 1]),
-          inverse_sigma_[i - 1] + u * (inverse_sigma_[i] - inverse_sigma_[i - 1])};
+  size_t i = 1;
+  for (int cell = 0; cell <= kCells; ++cell) {
+    if (n == 1) {
+      table_[cell] = {value_[0], inverse_sigma_[0]};
+      continue;
+    }
+    const float reference = value_of(float(cell), kLowestValue, kHighestValue);
+    while (i + 1 < n && centre_[i] < reference) ++i;
+    // Beyond the outer bins the curve goes on straight, for a bin or so.
+    const float t =
+        std::clamp((reference - centre_[i - 1]) / std::max(centre_[i] - centre_[i - 1], 1e-6f), -1.0f, 2.0f);
+    const float u = std::clamp(t, 0.0f, 1.0f);
+    table_[cell] = {value_[i - 1] + t * (value_[i] - value_[i - 1]),
+                    inverse_sigma_[i - 1] + u * (inverse_sigma_[i] - inverse_sigma_[i - 1])};
+  }
+}
+
+Photometric::Prediction Photometric::predict(float reference) const {
+  const float cell =
+      std::clamp((reference - kLowestValue) / (kHighestValue - kLowestValue), 0.0f, 0.9999f) * float(kCells);
+  const int i = int(cell);
+  const float t = cell - float(i);
+  const Prediction &a = table_[i], &b = table_[i + 1];
+  return {a.value + t * (b.value - a.value), a.inverse_sigma + t * (b.inverse_sigma - a.inverse_sigma)};
 }
 
 }  // namespace smhdr::align

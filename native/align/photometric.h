@@ -21,7 +21,10 @@ class Photometric {
   Prediction predict(float reference) const;
 
  private:
+  void tabulate();
+
   std::vector<float> centre_, value_, inverse_sigma_;
+  std::vector<Prediction> table_;  // the curve at the edges of equal cells of the reference's range
 };
 
 }  // namespace smhdr::align

@@ -157,6 +157,7 @@ Selection select_points(const Level& reference, int64_t most_points) {
           }
         }
     }
+  selection.fit.across = selection.held_out.across = across;
   selection.fit.blocks = selection.held_out.blocks = across * ((height + block - 1) / block);
   return selection;
 }
@@ -259,7 +260,18 @@ Comparison compare(const Pair& pair, const Matrix& a, const Matrix& b, ThreadPoo
   take_samples(held, pair.moving, pair.grid.on_pixels(b), pool, samples_b);
 
   Comparison result;
-  double total_a = 0, total_b = 0, sum = 0, squares = 0;
+  struct Differences {
+    double sum = 0, squares = 0, count = 0;
+    void add(double difference) { sum += difference, squares += difference * difference, count += 1; }
+    /// The mean over its standard error.
+    double significance() const {
+      const double variance = std::max(squares - sum * sum / count, 0.0) / (count - 1);
+      return sum / std::sqrt(std::max(count * variance, 1e-12));
+    }
+  };
+  Differences all, regions[9];
+  const int64_t down = (held.blocks + held.across - 1) / std::max<int64_t>(held.across, 1);
+  double total_a = 0, total_b = 0;
   int64_t seen = 0;
   for (int64_t begin = 0; begin < held.size();) {
     double block_a = 0, block_b = 0;
@@ -273,15 +285,16 @@ Comparison compare(const Pair& pair, const Matrix& a, const Matrix& b, ThreadPoo
     }
     begin = i;
     if (n == 0) continue;
-    const double difference = (block_a - block_b);
-    sum += difference, squares += difference * difference;
+    const int64_t row = held.block[i - 1] / held.across, column = held.block[i - 1] % held.across;
+    all.add(block_a - block_b);
+    regions[row * 3 / down * 3 + column * 3 / held.across].add(block_a - block_b);
     total_a += block_a, total_b += block_b, seen += n;
-    ++result.blocks;
   }
-  if (result.blocks < 2) return {};
-  const double n = double(result.blocks), variance = std::max(squares - sum * sum / n, 0.0) / (n - 1);
+  if (all.count < 2) return {};
   result.cost_a = total_a / double(seen), result.cost_b = total_b / double(seen);
-  result.significance = sum / std::sqrt(std::max(n * variance, 1e-12));
+  result.significance = all.significance();
+  for (const Differences& region : regions)
+    if (region.count >= 4) result.worst_region = std::min(result.worst_region, region.significance());
   return result;
 }
 

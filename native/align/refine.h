@@ -15,7 +15,7 @@ namespace smhdr::align {
 struct Points {
   std::vector<float> x, y, value;
   std::vector<int32_t> block;
-  int64_t blocks = 0;
+  int64_t across = 0, blocks = 0;  // blocks in a row, and in all
   int64_t size() const { return int64_t(x.size()); }
 };
 
@@ -53,7 +53,8 @@ struct Comparison {
   double cost_a = 0, cost_b = 0;
   /// (mean of a - b over the blocks) / its standard error: above 3, b is better beyond chance.
   double significance = 0;
-  int64_t blocks = 0;
+  /// The same of that ninth of the image where b does worst: far below 0, b is worse there.
+  double worst_region = 0;
 };
 Comparison compare(const Pair& pair, const Matrix& a, const Matrix& b, ThreadPool& pool);
 

@@ -46,21 +46,15 @@ struct ExposureAlignment {
   double agreement_after = 0;
 };
 
-struct AlignOptions {
-  /// Size of the full-resolution images, whose pixels the homographies speak of.
-  int64_t full_width = 0;
-  int64_t full_height = 0;
-};
-
-/// Aligns every exposure to `images[reference]`. `exposure_values` (stops, any origin) say which exposures are
+/// Aligns every exposure to `images[reference]`. `scale`: how many full-resolution pixels wide and high a pixel of the
+/// images is; the homographies speak of full resolution. `exposure_values` (stops, any origin) say which exposures are
 /// neighbours: an exposure that shares too few well-exposed pixels with the reference is chained through those between.
 /// Moving things up to about a third of the picture, shifts up to 12 % of its longer side, rotations up to 7 degrees
 /// and small perspective are expected; tone curves may differ between exposures as long as each is monotone. The result
 /// does not depend on the number of threads. Errors: invalid_argument (no images, sizes that differ, channels not 1 or
-/// 3, a reference out of range), cancelled.
+/// 3, a reference out of range, a scale below 1), cancelled.
 Result<std::vector<ExposureAlignment>> align_bracket(std::span<const AlignImage> images,
                                                      std::span<const double> exposure_values, int64_t reference,
-                                                     const AlignOptions& options, ThreadPool& pool,
-                                                     const Progress& progress = {});
+                                                     double scale, ThreadPool& pool, const Progress& progress = {});
 
 }  // namespace smhdr
