@@ -8,8 +8,8 @@ const decoders: Record<NamedTransfer, (value: number) => number> = {
   /** IEC 61966-2-1. */
   srgb: (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4),
   "gamma2.2": (v) => v ** 2.2,
-  /** ITU-R BT.709, the inverse of the camera's curve. */
-  rec709: (v) => (v < 0.081 ? v / 4.5 : ((v + 0.099) / 1.099) ** (1 / 0.45)),
+  /** ITU-R BT.709, the inverse of the camera's curve, with the digits that make its parts meet (BT.2020, 12 bits). */
+  rec709: (v) => (v < 4.5 * 0.0180539685 ? v / 4.5 : ((v + 0.0992968268) / 1.0992968268) ** (1 / 0.45)),
   /** SMPTE ST 2084; 1.0 is 10 000 cd/m2. */
   pq: (v) => {
     const p = v ** (32 / 2523);
