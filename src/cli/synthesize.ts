@@ -92,7 +92,7 @@ async function synthesizeDataSet(
   let index = first;
   const stream = {
     sources,
-    options: { width, height, exposures, ...(jpeg === undefined ? {} : { bits: 8 as const }) },
+    options: { width, height, exposures, ...(jpeg === undefined ? {} : { bits: 8 as const, jpeg: 0 }) },
     seed,
     workers: options.threads,
     first,
