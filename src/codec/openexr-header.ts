@@ -19,7 +19,8 @@ export interface ExrHeader {
   /** Left, top, right, bottom, inclusive. */
   readonly dataWindow: readonly [number, number, number, number];
   readonly chromaticities?: readonly number[];
-  readonly tiled: boolean;
+  /** Width and height of a tile; absent in files of scan lines. */
+  readonly tileSize?: readonly [number, number];
   readonly deep: boolean;
   readonly multiPart: boolean;
   /** Text and number attributes, by name: what writers store as metadata. */
@@ -52,6 +53,7 @@ export function readExrHeader(bytes: Uint8Array): ExrHeader {
     let compression: ExrCompression | undefined;
     let dataWindow: [number, number, number, number] | undefined;
     let chromaticities: number[] | undefined;
+    let tileSize: [number, number] | undefined;
     const attributes = new Map<string, string | number>();
     for (let name = text(); name !== ""; name = text()) {
       const type = text();
@@ -81,6 +83,9 @@ export function readExrHeader(bytes: Uint8Array): ExrHeader {
         if (!compression) throw unsupportedExr(`compression number ${bytes[start]}`);
       } else if (name === "dataWindow") {
         dataWindow = [0, 4, 8, 12].map((i) => view.getInt32(start + i, true)) as [number, number, number, number];
+      } else if (type === "tiledesc") {
+        tileSize = [view.getUint32(start, true), view.getUint32(start + 4, true)];
+        if (tileSize[0] === 0 || tileSize[1] === 0) throw badExr("has tiles of no size");
       } else if (type === "chromaticities") {
         chromaticities = Array.from({ length: 8 }, (_, i) => view.getFloat32(start + 4 * i, true));
       } else if (type === "string") {
@@ -95,22 +100,50 @@ export function readExrHeader(bytes: Uint8Array): ExrHeader {
     if (!channels || !compression || !dataWindow) throw badExr("lacks its channels, compression or dataWindow");
     const [left, top, right, bottom] = dataWindow;
     if (right < left || bottom < top) throw badExr(`has an empty dataWindow (${dataWindow})`);
-    const multiPart = (flags & 0x1000) !== 0;
-    const type = attributes.get("type");
     return {
       channels,
       compression,
       dataWindow,
       ...(chromaticities && { chromaticities }),
-      tiled: (flags & 0x200) !== 0 || type === "tiledimage",
+      ...(tileSize && { tileSize }),
       deep: (flags & 0x800) !== 0,
-      multiPart,
+      multiPart: (flags & 0x1000) !== 0,
       attributes,
       end: offset,
     };
   } catch (error) {
     if (error instanceof RangeError) throw badExr("is cut off in its header");
     throw error;
+  }
+}
+
+/** Scan lines of one block of each compression. */
+export const EXR_LINES_PER_BLOCK: Readonly<Record<ExrCompression, number>> = {
+  none: 1,
+  rle: 1,
+  zips: 1,
+  zip: 16,
+  piz: 32,
+  pxr24: 16,
+  b44: 32,
+  b44a: 32,
+  dwaa: 32,
+  dwab: 256,
+};
+
+/** Throws BAD_INPUT unless every block of a single-part file (of its largest level, if tiled) lies inside the file. */
+export function checkExrBlocks(bytes: Uint8Array, { dataWindow, tileSize, compression, end }: ExrHeader): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const [left, top, right, bottom] = dataWindow;
+  const [tileWidth, tileHeight] = tileSize ?? [right - left + 1, EXR_LINES_PER_BLOCK[compression]];
+  const count = Math.ceil((right - left + 1) / tileWidth) * Math.ceil((bottom - top + 1) / tileHeight);
+  const head = tileSize ? 20 : 8; // the last four bytes of which are the size
+  if (end + 8 * count > bytes.length) throw badExr("is cut off");
+  for (let i = 0; i < count; i++) {
+    const start = Number(view.getBigUint64(end + 8 * i, true));
+    if (start + head > bytes.length || start + head + view.getUint32(start + head - 4, true) > bytes.length) {
+      throw badExr("is cut off or damaged");
+    }
   }
 }
 

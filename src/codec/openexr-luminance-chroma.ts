@@ -2,10 +2,17 @@ import { inflateSync } from "node:zlib";
 import type { Primaries } from "../image.js";
 import { rgbToXyz } from "./chromaticities.js";
 import { floatsToHalves, halfValues } from "./half.js";
-import { badExr, type ExrChannel, type ExrHeader, unsupportedExr } from "./openexr-header.js";
+import {
+  badExr,
+  EXR_LINES_PER_BLOCK,
+  type ExrChannel,
+  type ExrCompression,
+  type ExrHeader,
+  unsupportedExr,
+} from "./openexr-header.js";
 import { decodePiz, type Plane } from "./openexr-piz.js";
 
-const LINES_PER_BLOCK = { none: 1, rle: 1, zips: 1, zip: 16, piz: 32, b44: 32, b44a: 32 } as const;
+const COMPRESSIONS: readonly ExrCompression[] = ["none", "rle", "zips", "zip", "piz", "b44", "b44a"];
 
 /**
  * Decodes OpenEXR's luminance/chroma files, Y at full and RY = (R - Y)/Y, BY = (B - Y)/Y at half resolution in half
@@ -14,8 +21,8 @@ const LINES_PER_BLOCK = { none: 1, rle: 1, zips: 1, zip: 16, piz: 32, b44: 32, b
 export function decodeLuminanceChroma(bytes: Uint8Array, header: ExrHeader, primaries: Primaries): Float32Array {
   const [left, top, right, bottom] = header.dataWindow;
   const [width, height] = [right - left + 1, bottom - top + 1];
-  if (header.tiled || header.multiPart) throw unsupportedExr("luminance/chroma in tiles or parts");
-  if (!(header.compression in LINES_PER_BLOCK)) throw unsupportedExr(`luminance/chroma with ${header.compression}`);
+  if (header.tileSize || header.multiPart) throw unsupportedExr("luminance/chroma in tiles or parts");
+  if (!COMPRESSIONS.includes(header.compression)) throw unsupportedExr(`luminance/chroma with ${header.compression}`);
   if (header.channels.some((channel) => channel.type !== "half")) throw unsupportedExr("luminance/chroma not in half");
 
   const samples = decodeHalfChannels(bytes, header);
@@ -48,7 +55,7 @@ function samplesIn(from: number, to: number, sampling: number): number {
 function decodeHalfChannels(bytes: Uint8Array, header: ExrHeader): Map<string, Float32Array> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const [left, top, right, bottom] = header.dataWindow;
-  const linesPerBlock = LINES_PER_BLOCK[header.compression as keyof typeof LINES_PER_BLOCK];
+  const linesPerBlock = EXR_LINES_PER_BLOCK[header.compression];
   const halves = halfValues();
   const result = new Map<string, Float32Array>();
   for (const { name, xSampling, ySampling } of header.channels) {

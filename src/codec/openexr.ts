@@ -1,7 +1,7 @@
 import { EXRLoader } from "three/examples/jsm/loaders/EXRLoader.js";
 import type { Image } from "../image.js";
 import { primariesFrom } from "./chromaticities.js";
-import { badExr, type ExrHeader, readExrHeader, unsupportedExr } from "./openexr-header.js";
+import { badExr, checkExrBlocks, type ExrHeader, readExrHeader, unsupportedExr } from "./openexr-header.js";
 import { decodeLuminanceChroma } from "./openexr-luminance-chroma.js";
 
 const MAX_PIXELS = 2 ** 28;
@@ -20,6 +20,7 @@ export function decodeOpenExr(bytes: Uint8Array): Image {
   const height = bottom - top + 1;
   if (width * height > MAX_PIXELS) throw unsupportedExr(`${width}x${height} pixels (at most ${MAX_PIXELS})`);
   if (header.deep) throw unsupportedExr("deep data");
+  if (!header.multiPart) checkExrBlocks(bytes, header);
   const names = header.channels.map((channel) => channel.name);
   const has = (...wanted: string[]) => wanted.every((name) => names.includes(name));
   const primaries = header.chromaticities ? primariesFrom(header.chromaticities) : "srgb";

@@ -143,6 +143,7 @@ function readAdaptive(bytes: Uint8Array, start: number, line: Uint8Array, y: num
   let offset = start;
   for (let component = 0; component < 4; component++) {
     for (let i = component; i < line.length; ) {
+      if (offset >= bytes.length) throw bad(`is cut off in scan line ${y}`);
       let count = bytes[offset++];
       const run = count > 128;
       if (run) count -= 128;
@@ -164,7 +165,6 @@ function readFlat(bytes: Uint8Array, start: number, line: Uint8Array, y: number)
     if (bytes[offset] === 1 && bytes[offset + 1] === 1 && bytes[offset + 2] === 1) {
       const end = i + 4 * bytes[offset + 3] * 2 ** shift;
       if (i === 0 || end > line.length) throw bad(`is damaged in scan line ${y}`);
-      line.copyWithin(i, i - 4, i);
       for (; i < end; i += 4) line.copyWithin(i, i - 4, i);
       shift += 8;
     } else {

@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { test } from "node:test";
+import { decodeOpenExr } from "../../src/codec/openexr.js";
+import { readRadiance } from "../../src/codec/read-radiance.js";
+import { SmhdrError } from "../../src/errors.js";
+import { writeOpenExr } from "../../src/output/write-openexr.js";
+import { hasCommand, readWithOpenCv, someRadiance, temporaryFolder } from "../output/radiance.js";
+
+const DATA = join(process.env.SMHDR_DATA ?? "../shared/data", "exr");
+/** B44A and B44; tiled, one level and many, rounded down and up; ZIP with chromaticities; PIZ. */
+const RGB = ["Adjuster", "Cannon", "Bonita", "StageEnvLatLong", "Carrots", "Rec709"];
+/** B44 and PIZ. */
+const LUMINANCE_CHROMA = ["Flowers.exr", "MtTamNorth.exr"];
+
+test("OpenEXR's sample pictures: as OpenCV reads them", { skip: !existsSync(DATA) && `no ${DATA}` }, async (t) => {
+  const folder = temporaryFolder(t);
+  const files = RGB.map((name) => join(DATA, `${name}.exr`));
+  const expected = readWithOpenCv(files, folder);
+  if (!expected) return t.skip("no Python with OpenCV here");
+  for (let i = 0; i < files.length; i++) {
+    const image = await readRadiance(files[i]);
+    assert.equal(Buffer.compare(bytesOf(image.data as Float32Array), bytesOf(expected[i])), 0, files[i]);
+    const own = basename(files[i]) === "Carrots.exr";
+    assert.equal(typeof image.encoding.primaries, own ? "object" : "string");
+  }
+});
+
+function bytesOf(values: Float32Array): Buffer {
+  return Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+}
+
+test("luminance/chroma pictures: as OpenEXR's library reads them", {
+  skip: !existsSync(DATA) && `no ${DATA}`,
+}, async (t) => {
+  if (!hasCommand("convert", "-version")) return t.skip("no ImageMagick here");
+  for (const name of LUMINANCE_CHROMA) {
+    const run = spawnSync(
+      "convert",
+      [join(DATA, name), "-colorspace", "RGB", "-set", "colorspace", "sRGB", "-depth", "16", "rgb:-"],
+      { maxBuffer: 1e8 },
+    );
+    assert.equal(run.status, 0, String(run.stderr));
+    const codes = new Uint16Array(new Uint8Array(run.stdout).buffer);
+    const { data } = await readRadiance(join(DATA, name));
+    assert.equal(data.length, codes.length);
+    // The library also calms single oversaturated pixels (fixSaturation), which this reader leaves alone.
+    let sum = 0;
+    let off = 0;
+    for (let i = 0; i < codes.length; i++) {
+      const error = Math.abs(Math.min(1, data[i]) - codes[i] / 65535);
+      sum += error;
+      if (error > 0.005) off++;
+    }
+    assert.ok(
+      sum / codes.length < 5e-4 && off / codes.length < 0.01,
+      `${name}: mean ${sum / codes.length}, ${off} off`,
+    );
+  }
+});
+
+test("damaged files are refused, and never crash or hang", async (t) => {
+  const folder = temporaryFolder(t);
+  const path = join(folder, "a.exr");
+  await writeOpenExr(someRadiance(20, 40), path);
+  const whole = readFileSync(path);
+  assert.equal(decodeOpenExr(whole).height, 40);
+  const refuse = (bytes: Uint8Array, what: string) => {
+    try {
+      decodeOpenExr(bytes);
+      return false;
+    } catch (error) {
+      assert.ok(error instanceof SmhdrError && ["BAD_INPUT", "UNSUPPORTED"].includes(error.code), `${what}: ${error}`);
+      return true;
+    }
+  };
+  for (let length = 0; length < whole.length; length += 13) {
+    assert.ok(refuse(whole.subarray(0, length), `cut to ${length}`), `cut to ${length} bytes it was read`);
+  }
+  // A changed byte may go unnoticed (a pixel changes); what must not happen is any other kind of error.
+  for (let at = 4; at < whole.length; at += 3) {
+    const bytes = Buffer.from(whole);
+    bytes[at] ^= 0x5a;
+    refuse(bytes, `byte ${at}`);
+  }
+});
+
+test("what is not read is named", async (t) => {
+  const folder = temporaryFolder(t);
+  const path = join(folder, "a.exr");
+  await writeOpenExr(someRadiance(8, 8), path);
+  const renamed = readFileSync(path);
+  renamed.write("Z", renamed.indexOf("chlist\0") + 11, "latin1");
+  assert.throws(() => decodeOpenExr(renamed), { code: "UNSUPPORTED", message: /channels Z, G, R/ });
+  const huge = readFileSync(path);
+  huge.writeInt32LE(1 << 30, huge.indexOf("box2i\0") + 6 + 4 + 8);
+  assert.throws(() => decodeOpenExr(huge), { code: "UNSUPPORTED", message: /pixels/ });
+  writeFileSync(path, "neither");
+  await assert.rejects(readRadiance(path), {
+    code: "BAD_INPUT",
+    message: /a\.exr: neither an OpenEXR nor a Radiance file/,
+  });
+  await assert.rejects(readRadiance(join(folder, "none.exr")), { code: "IO", message: /none\.exr/ });
+});
