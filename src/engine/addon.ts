@@ -2,7 +2,12 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { Homography } from "../bracket/bracket.js";
 import { SmhdrError } from "../errors.js";
+import type { PixelData } from "../image.js";
+import type { StoredTensor } from "../model/safetensors.js";
+import type { EngineInput } from "./engine.js";
+import type { NativeTask } from "./task.js";
 
 /**
  * What the native addon exports: the one place that declares it. Whoever adds a function to native/addon adds its type
@@ -11,7 +16,86 @@ import { SmhdrError } from "../errors.js";
 export interface Addon {
   /** The instruction set the kernels were chosen for ("generic", "avx2", "avx512") and the number of processors. */
   cpuInfo(): { readonly isa: string; readonly processors: number };
+  /** Copies weights by their published names into a session; throws INVALID_ARGUMENT naming what does not fit. */
+  createSession(
+    tensors: Readonly<Record<string, StoredTensor>>,
+    threads: number,
+  ): { readonly handle: SessionHandle; readonly width: number; readonly stages: number; readonly device: string };
+  runSession(
+    handle: SessionHandle,
+    input: EngineInput,
+    onProgress: ((fraction: number) => void) | undefined,
+  ): NativeTask<Float32Array>;
+  clearSums(handle: SessionHandle): void;
+
+  /** Registers linear RGB pictures of one size (float32, 1.0 = clipped), each pixel `scale` full-resolution pixels wide. */
+  align(
+    images: readonly Float32Array[],
+    width: number,
+    height: number,
+    scale: number,
+    exposureValues: readonly number[],
+    reference: number,
+    onProgress?: (fraction: number) => void,
+  ): NativeTask<AlignedExposure[]>;
+  createMerger(options: MergerOptions): NativeMerger;
+  /** Bands [y0, y1) of the reference to hand to mergerAnalyse. */
+  mergerBands(merger: NativeMerger): [number, number][];
+  /** Rows [from, to) of every exposure that rows [y0, y1) of the result need. */
+  mergerSourceRows(merger: NativeMerger, y0: number, y1: number): [number, number][];
+  /** `rows`: exactly mergerSourceRows(merger, y0, y1) of every exposure, here and in mergerRun. */
+  mergerAnalyse(merger: NativeMerger, y0: number, y1: number, rows: PixelData[]): NativeTask<void>;
+  mergerFinish(merger: NativeMerger): NativeTask<MergerCalibration>;
+  mergerRun(
+    merger: NativeMerger,
+    y0: number,
+    y1: number,
+    rows: PixelData[],
+    out: Float32Array,
+    threads: number,
+  ): NativeTask<void>;
 }
+
+/** Opaque: the addon's merger. */
+export interface NativeMerger {
+  readonly merger: unique symbol;
+}
+
+export interface MergerOptions {
+  readonly width: number;
+  readonly height: number;
+  readonly depth: "uint8" | "uint16" | "float32";
+  /** Linear light of evenly spaced stored values; empty for linear float32. */
+  readonly transfer: Float32Array;
+  readonly exposureValues: readonly number[];
+  /** Homographies, reference pixel -> exposure pixel, row by row. */
+  readonly alignments: readonly (readonly number[] | undefined)[];
+  readonly reference: number;
+}
+
+/** Disagreement of adjacent exposures in stops before and after the correction; the tone curve's correction in stops. */
+export interface MergerCalibration {
+  readonly samples: number;
+  readonly before: number;
+  readonly after: number;
+  readonly curve: readonly number[];
+}
+
+/** How one exposure lies on the reference; see native/include/smhdr/align.h. */
+export interface AlignedExposure {
+  readonly outcome: "still" | "aligned" | "unreliable" | "no-overlap";
+  readonly model: "identity" | "translation" | "similarity" | "homography";
+  /** Maps full-resolution pixel centres of the reference to this exposure's; the identity unless aligned. */
+  readonly homography: Homography;
+  readonly comparedWith: number;
+  /** Largest movement found, in full-resolution pixels. */
+  readonly displacement: number;
+  readonly agreementBefore: number;
+  readonly agreementAfter: number;
+}
+
+/** A network in the addon's memory. */
+export type SessionHandle = { readonly __session: unique symbol };
 
 const packageRoot = fileURLToPath(new URL("../../", import.meta.url));
 const require = createRequire(import.meta.url);

@@ -1,0 +1,32 @@
+/** What a forward pass takes: one array [batch, height, width, 6] an exposure, shortest first. */
+export interface EngineInput {
+  /** Linearised radiance RGB, then pixel values RGB (gamma 2.2), per pixel. */
+  readonly exposures: readonly Float32Array[];
+  readonly batch: number;
+  /** Multiples of 8. */
+  readonly height: number;
+  readonly width: number;
+  /** Take the sums over the whole batch and use them for every later run, until recorded again or cleared. */
+  readonly record?: boolean;
+  /** For tests and training: per stage 0 none, 1 the mask map, 2 the importance map. */
+  readonly maskMode?: readonly number[];
+  /** [batch, height, width], 1 = keep. */
+  readonly maskMap?: Float32Array;
+}
+
+export interface RunOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((fraction: number) => void) | undefined;
+}
+
+/** A loaded network on some device. */
+export interface Engine {
+  /** Such as "cpu (avx512)". */
+  readonly device: string;
+  /** Bytes of working memory for each pixel of a run, inputs and output included. */
+  bytesPerPixel(exposures: number): number;
+  /** Radiance [batch, height, width, 3] in [0, 1]. */
+  run(input: EngineInput, options?: RunOptions): Promise<Float32Array>;
+  /** Every image takes its own sums again. */
+  clearSums(): void;
+}

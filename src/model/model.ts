@@ -1,0 +1,58 @@
+import { existsSync, readdirSync } from "node:fs";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { SmhdrError } from "../errors.js";
+import { readSafetensors, type StoredTensor } from "./safetensors.js";
+
+/** A network's weights under their published names, and what is known about them. */
+export interface Model {
+  readonly name: string;
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  /** C, the number of feature channels. */
+  readonly width: number;
+  /** How many exposures it was trained to take. */
+  readonly exposures: number;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+const folder = fileURLToPath(new URL("../../models/", import.meta.url));
+const DEFAULT_MODEL = "smhdr-s";
+
+/** Names of the models that come with the package. */
+export function shippedModels(): string[] {
+  if (!existsSync(folder)) return [];
+  const files = readdirSync(folder).filter((file) => file.endsWith(".safetensors"));
+  return files.map((file) => basename(file, ".safetensors")).sort();
+}
+
+/** Whether there is a model that "default" means. */
+export function hasDefaultModel(): boolean {
+  return existsSync(join(folder, `${DEFAULT_MODEL}.safetensors`));
+}
+
+/**
+ * Loads a model: "default", the name of a shipped one, or a .safetensors file.
+ * @throws SmhdrError INVALID_ARGUMENT for a name nothing has, BAD_INPUT for a file that holds no SMNet.
+ */
+export async function loadModel(nameOrFile = "default"): Promise<Model> {
+  const name = nameOrFile === "default" ? DEFAULT_MODEL : nameOrFile;
+  const shipped = join(folder, `${name}.safetensors`);
+  const isFile = /[/\\]|\.safetensors$/.test(name);
+  if (!isFile && !existsSync(shipped)) {
+    const known = shippedModels();
+    throw new SmhdrError(
+      "INVALID_ARGUMENT",
+      `model: expected a .safetensors file or one of: ${known.length ? known.join(", ") : "(none is shipped)"}; got ${JSON.stringify(nameOrFile)}.`,
+    );
+  }
+  const { tensors, metadata } = await readSafetensors(isFile ? name : shipped);
+  const first = tensors.get("conv_first.0.weight");
+  if (first?.shape.length !== 4 || first.shape[1] !== 6) {
+    throw new SmhdrError("BAD_INPUT", `${name} holds no SMNet model: conv_first.0.weight [C, 6, 3, 3] is missing.`);
+  }
+  const exposures = Number(metadata.exposures ?? metadata.n ?? 3);
+  if (!Number.isInteger(exposures) || exposures < 1) {
+    throw new SmhdrError("BAD_INPUT", `${name}: its metadata says ${metadata.exposures} exposures.`);
+  }
+  return { name: basename(name, ".safetensors"), tensors, width: first.shape[0], exposures, metadata };
+}

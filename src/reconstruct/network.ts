@@ -1,0 +1,136 @@
+import type { Bracket } from "../bracket/bracket.js";
+import type { Engine } from "../engine/engine.js";
+import { SmhdrError, throwIfAborted } from "../errors.js";
+import type { Radiance } from "../image.js";
+import type { Model } from "../model/model.js";
+import { ExposureSampler, type Region } from "./sampler.js";
+import { fade, planTiles } from "./tiles.js";
+
+export interface NetworkOptions {
+  /** Bytes for the result and the work on tiles. */
+  readonly memory: number;
+  readonly tile: "auto" | "full" | number;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((fraction: number) => void) | undefined;
+}
+
+/** What the process needs besides pixels. */
+const BASE_BYTES = 200 * 1024 ** 2;
+
+/**
+ * Reconstructs a bracket with the network: the whole image at once where memory allows, else overlapping tiles that share
+ * their image-wide sums and fade into each other. Of more exposures than the model takes, the reference and those
+ * nearest to its own spacing on either side are used.
+ *
+ * @throws SmhdrError UNSUPPORTED for fewer exposures than the model takes, OUT_OF_MEMORY, CANCELLED.
+ */
+export async function reconstructNetwork(
+  bracket: Bracket,
+  model: Model,
+  engine: Engine,
+  { memory, tile, signal, onProgress }: NetworkOptions,
+): Promise<Radiance> {
+  throwIfAborted(signal);
+  const { width, height } = bracket;
+  const chosen = chooseExposures(bracket, model.exposures);
+  const exposures = chosen.map((i) => bracket.exposures[i]);
+  const shortest = exposures[0].exposureValue;
+  const samplers = exposures.map((e) => new ExposureSampler({ ...e, exposureValue: e.exposureValue - shortest }));
+  const resultBytes = width * height * 12;
+  const pixelsAtOnce = Math.floor((memory - resultBytes - BASE_BYTES) / engine.bytesPerPixel(exposures.length));
+  const plan = planTiles(width, height, pixelsAtOnce, tile);
+
+  const read = (regions: readonly Region[]) =>
+    samplers.map((sampler) => {
+      const pixels = regions[0].width * regions[0].height;
+      const out = new Float32Array(regions.length * pixels * 6);
+      for (const [i, region] of regions.entries()) {
+        sampler.read(region, out.subarray(i * pixels * 6, (i + 1) * pixels * 6));
+      }
+      return out;
+    });
+  const sampled = plan.samples.reduce((sum, r) => sum + r.width * r.height, 0);
+  const total = plan.tiles.reduce((sum, r) => sum + r.width * r.height, sampled);
+  let done = 0;
+  const run = async (regions: readonly Region[], record: boolean) => {
+    const share = regions.reduce((sum, r) => sum + r.width * r.height, 0);
+    const result = await engine.run(
+      { exposures: read(regions), batch: regions.length, height: regions[0].height, width: regions[0].width, record },
+      { signal, onProgress: (fraction) => onProgress?.((done + fraction * share) / total) },
+    );
+    done += share;
+    return result;
+  };
+
+  engine.clearSums();
+  if (plan.samples.length > 0) await run(plan.samples, true);
+  const data = new Float32Array(width * height * 3);
+  const covered = plan.tiles.length > 1 ? new Float32Array(width * height) : undefined;
+  for (const region of plan.tiles) {
+    throwIfAborted(signal);
+    blend(await run([region], false), region, bracket, data, covered);
+  }
+  engine.clearSums();
+  if (covered) for (let p = 0; p < covered.length; p++) for (let c = 0; c < 3; c++) data[3 * p + c] /= covered[p];
+  // The network's 1.0 is where the shortest exposure it was given clips.
+  const scale = 2 ** -shortest;
+  if (scale !== 1) for (let i = 0; i < data.length; i++) data[i] *= scale;
+  return {
+    width,
+    height,
+    channels: 3,
+    data,
+    encoding: { transfer: "linear", primaries: exposures[0].pixels.encoding.primaries },
+    metadata: {
+      exposureValues: bracket.exposures.map(({ exposureValue }) => exposureValue),
+      reference: bracket.reference,
+      method: "network",
+      model: model.name,
+    },
+  };
+}
+
+/**
+ * Which exposures a model of `count` inputs gets: the reference in the middle, then outwards on both sides.
+ * @throws SmhdrError UNSUPPORTED when there are not enough on either side of the reference.
+ */
+export function chooseExposures(bracket: Bracket, count: number): number[] {
+  const { exposures, reference } = bracket;
+  const below = Math.floor(count / 2);
+  const above = count - below - 1;
+  if (reference < below || exposures.length - 1 - reference < above) {
+    throw new SmhdrError(
+      "UNSUPPORTED",
+      `exposures: this model takes ${count} exposures with the reference in the middle; the bracket has ${exposures.length} and its reference is number ${reference}. Use the method "radiance".`,
+    );
+  }
+  // Evenly from the reference to either end: the whole range counts, not the nearest neighbours.
+  const side = (n: number, end: number) =>
+    Array.from({ length: n }, (_, i) => Math.round(reference + ((i + 1) * (end - reference)) / n));
+  return [...side(below, 0).reverse(), reference, ...side(above, exposures.length - 1)];
+}
+
+/** Adds a tile to the picture, faded towards its neighbours. */
+function blend(
+  tile: Float32Array,
+  region: Region,
+  { width, height }: { readonly width: number; readonly height: number },
+  data: Float32Array,
+  covered: Float32Array | undefined,
+): void {
+  const right = Math.min(region.x + region.width, width);
+  const bottom = Math.min(region.y + region.height, height);
+  const ramp = Float32Array.from({ length: right - region.x }, (_, i) =>
+    fade(region.x + i, region.x, region.width, width),
+  );
+  for (let y = region.y; y < bottom; y++) {
+    const rowWeight = fade(y, region.y, region.height, height);
+    let from = (y - region.y) * region.width * 3;
+    let to = y * width + region.x;
+    for (let i = 0; i < ramp.length; i++, to++, from += 3) {
+      const weight = covered ? rowWeight * ramp[i] : 1;
+      for (let c = 0; c < 3; c++) data[3 * to + c] += weight * tile[from + c];
+      if (covered) covered[to] += weight;
+    }
+  }
+}

@@ -1,0 +1,78 @@
+import { SmhdrError } from "../errors.js";
+import type { Region } from "./sampler.js";
+
+/** Window size of the network: tiles begin and end on multiples of it, so that all windows fall as in the whole image. */
+export const GRID = 8;
+/** Pixels a tile shares with its neighbour, over which one fades into the other. */
+export const OVERLAP = 64;
+const LEAST_TILE = 128;
+
+/** Where the network works: one region for the whole image, or overlapping tiles that cover it. */
+export interface TilePlan {
+  readonly tiles: readonly Region[];
+  /** Regions whose sums all tiles share; empty for a whole image, which has its own. */
+  readonly samples: readonly Region[];
+}
+
+const roundUp = (n: number) => Math.ceil(n / GRID) * GRID;
+
+/** Even starts of the fewest tiles of `size` that cover `length` with at least OVERLAP between neighbours. */
+function starts(length: number, size: number): number[] {
+  if (size >= length) return [0];
+  const count = Math.ceil((length - OVERLAP) / (size - OVERLAP));
+  return Array.from({ length: count }, (_, i) => roundUp((i * (length - size)) / (count - 1) - GRID + 1));
+}
+
+/**
+ * Plans the work on width x height pixels.
+ * @param pixels how many pixels fit into memory at once
+ * @param tile "auto": the whole image if it fits, else the largest tiles that do; "full": the whole image; or a tile's side
+ * @throws SmhdrError OUT_OF_MEMORY when not even the smallest tile, or the whole image that was asked for, fits
+ */
+export function planTiles(width: number, height: number, pixels: number, tile: "auto" | "full" | number): TilePlan {
+  const whole = { x: 0, y: 0, width: roundUp(width), height: roundUp(height) };
+  const fits = (region: Region) => region.width * region.height <= pixels;
+  if (tile === "full" && !fits(whole)) {
+    throw new SmhdrError(
+      "OUT_OF_MEMORY",
+      `tile: the whole image of ${width} x ${height} pixels does not fit the memory limit; use --tile auto or more memory.`,
+    );
+  }
+  if (tile === "full" || (tile === "auto" && fits(whole))) return { tiles: [whole], samples: [] };
+  const asked = tile === "auto" ? Math.floor(Math.sqrt(pixels) / GRID) * GRID : roundUp(tile);
+  const size = Math.min(asked, Math.max(whole.width, whole.height));
+  if (size < LEAST_TILE || size * Math.min(size, whole.height, whole.width) > pixels) {
+    throw new SmhdrError(
+      "OUT_OF_MEMORY",
+      `tile: ${size < LEAST_TILE && tile !== "auto" ? `expected at least ${LEAST_TILE}; got ${tile}` : `tiles of ${Math.max(size, LEAST_TILE)} pixels do not fit the memory limit`}.`,
+    );
+  }
+  const across = Math.min(size, whole.width);
+  const down = Math.min(size, whole.height);
+  const tiles = starts(whole.height, down).flatMap((y) =>
+    starts(whole.width, across).map((x) => ({ x, y, width: across, height: down })),
+  );
+  if (tiles.length === 1) return { tiles, samples: [] };
+  return { tiles, samples: sampleRegions(whole, pixels) };
+}
+
+/** Up to 64 patches of 128 x 128 spread evenly over the image, as many as fit into memory together. */
+function sampleRegions(whole: Region, pixels: number): Region[] {
+  const side = { width: Math.min(128, whole.width), height: Math.min(128, whole.height) };
+  const most = Math.min(64, Math.floor(pixels / (side.width * side.height)));
+  const rows = Math.min(most, Math.max(1, Math.round(Math.sqrt((most * whole.height) / whole.width))));
+  const columns = Math.max(1, Math.floor(most / rows));
+  const spread = (i: number, count: number, free: number) => Math.floor(((i + 0.5) * free) / count / GRID) * GRID;
+  return Array.from({ length: rows * columns }, (_, i) => ({
+    x: spread(i % columns, columns, whole.width - side.width),
+    y: spread(Math.floor(i / columns), rows, whole.height - side.height),
+    ...side,
+  }));
+}
+
+/** Weight of a tile at `at` of its axis: a straight ramp over what it shares with a neighbour, 1 elsewhere. */
+export function fade(at: number, start: number, size: number, length: number): number {
+  const fromStart = start === 0 ? 1 : (at - start + 0.5) / OVERLAP;
+  const fromEnd = start + size >= length ? 1 : (start + size - at - 0.5) / OVERLAP;
+  return Math.min(1, fromStart, fromEnd);
+}

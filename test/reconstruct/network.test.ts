@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Bracket } from "../../src/bracket/bracket.js";
+import { bracketFromImages } from "../../src/bracket/read-bracket.js";
+import type { Engine } from "../../src/engine/engine.js";
+import { createNativeEngine } from "../../src/engine/native.js";
+import type { Model } from "../../src/model/model.js";
+import { readSafetensors } from "../../src/model/safetensors.js";
+import { chooseExposures, reconstructNetwork } from "../../src/reconstruct/network.js";
+import { ExposureSampler } from "../../src/reconstruct/sampler.js";
+import { fade, OVERLAP, planTiles } from "../../src/reconstruct/tiles.js";
+
+async function smallModel(): Promise<Model> {
+  const { tensors, metadata } = await readSafetensors(
+    new URL("../golden/B_weights.safetensors", import.meta.url).pathname,
+  );
+  return { name: "b", tensors, metadata, width: 24, exposures: 3 };
+}
+
+/** A picture of soft gradients and edges at three exposures. */
+function bracket(width: number, height: number, ev = [0, 2, 4]): Promise<Bracket> {
+  const scene = (x: number, y: number, c: number) =>
+    0.02 + 0.4 * (Math.sin(x / (9 + c)) * Math.cos(y / 13)) ** 2 + (x > width / 2 ? 0.3 : 0) * (y % 40 > 20 ? 1 : 0.2);
+  const images = ev.map((stops) => {
+    const data = new Uint8Array(width * height * 3);
+    for (let y = 0, i = 0; y < height; y++)
+      for (let x = 0; x < width; x++)
+        for (let c = 0; c < 3; c++) data[i++] = 255 * Math.min(1, scene(x, y, c) * 2 ** stops * 0.2) ** (1 / 2.2);
+    return { width, height, channels: 3, data, encoding: { transfer: "gamma2.2", primaries: "srgb" } } as const;
+  });
+  return bracketFromImages(images, { ev, align: "none" });
+}
+
+test("exposures come as method.md section 1 says: H = I^2.2 / 2^EV, then I", async () => {
+  const b = await bracket(16, 8);
+  const out = new Float32Array(16 * 8 * 6);
+  for (const exposure of b.exposures) {
+    new ExposureSampler(exposure).read({ x: 0, y: 0, width: 16, height: 8 }, out);
+    const codes = exposure.pixels.rows(0, 8);
+    for (let p = 0; p < 16 * 8; p++)
+      for (let c = 0; c < 3; c++) {
+        const value = codes[3 * p + c] / 255;
+        assert.ok(Math.abs(out[6 * p + 3 + c] - value) < 2e-5);
+        assert.ok(Math.abs(out[6 * p + c] - value ** 2.2 / 2 ** exposure.exposureValue) < 1e-6);
+      }
+  }
+});
+
+test("a moved exposure is sampled where it was, and mirrored beyond the image", async () => {
+  const b = await bracket(40, 24);
+  const still = new Float32Array(24 * 16 * 6);
+  const moved = new Float32Array(24 * 16 * 6);
+  new ExposureSampler(b.exposures[1]).read({ x: 8, y: 0, width: 24, height: 16 }, still);
+  const shifted = { ...b.exposures[1], alignment: [1, 0, 3, 0, 1, 2, 0, 0, 1] as const };
+  new ExposureSampler(shifted).read({ x: 5, y: -2, width: 24, height: 16 }, moved);
+  for (let y = 2; y < 14; y++)
+    for (let i = 0; i < 24 * 6; i++) assert.ok(Math.abs(moved[y * 24 * 6 + i] - still[y * 24 * 6 + i]) < 1e-5);
+  // Rows -2 and 2 of the mirrored picture are the same.
+  for (let i = 0; i < 24 * 6; i++) assert.ok(Math.abs(moved[i] - moved[4 * 24 * 6 + i]) < 1e-6);
+});
+
+test("tiles cover every pixel, begin on the grid, overlap and fade to one", () => {
+  for (const [width, height, pixels] of [
+    [1000, 700, 300 * 300],
+    [4000, 64, 200 * 200],
+    [129, 513, 40000],
+  ] as const) {
+    const { tiles, samples } = planTiles(width, height, pixels, "auto");
+    assert.ok(tiles.length > 1 && samples.length > 0);
+    const sum = new Float64Array(width * height);
+    for (const tile of tiles) {
+      assert.ok(tile.x % 8 === 0 && tile.y % 8 === 0 && tile.width % 8 === 0 && tile.height % 8 === 0);
+      assert.ok(tile.width * tile.height <= pixels);
+      for (let y = tile.y; y < Math.min(height, tile.y + tile.height); y++)
+        for (let x = tile.x; x < Math.min(width, tile.x + tile.width); x++)
+          sum[y * width + x] += fade(y, tile.y, tile.height, height) * fade(x, tile.x, tile.width, width);
+    }
+    assert.ok(sum.every((s) => s > 0));
+    assert.ok(samples.reduce((n, s) => n + s.width * s.height, 0) <= pixels);
+  }
+  assert.equal(planTiles(100, 50, 1e9, "auto").tiles.length, 1);
+  assert.ok(OVERLAP % 8 === 0);
+  assert.throws(() => planTiles(100, 50, 10, "full"), { code: "OUT_OF_MEMORY" });
+  assert.throws(() => planTiles(5000, 5000, 100, "auto"), { code: "OUT_OF_MEMORY" });
+  assert.throws(() => planTiles(5000, 5000, 1e6, 64), { code: "OUT_OF_MEMORY", message: /at least 128/ });
+});
+
+test("in tiles the picture is nearly that of the whole image, and its seams are no steeper than the picture", async () => {
+  const model = await smallModel();
+  const engine = createNativeEngine(model);
+  const b = await bracket(328, 200);
+  const options = { memory: 2 ** 31 };
+  const whole = await reconstructNetwork(b, model, engine, { ...options, tile: "full" });
+  const tiled = await reconstructNetwork(b, model, engine, { ...options, tile: 136 });
+  let squared = 0;
+  for (let i = 0; i < whole.data.length; i++) squared += (whole.data[i] - tiled.data[i]) ** 2;
+  const psnr = -10 * Math.log10(squared / whole.data.length);
+  assert.ok(psnr > 40, `PSNR of tiles against the whole image: ${psnr.toFixed(1)} dB`);
+  assert.equal(whole.metadata.method, "network");
+});
+
+test("the shortest exposure used sets the scale", async () => {
+  const model = await smallModel();
+  const b = await bracket(16, 16, [0, 1, 2, 3, 4]);
+  assert.deepEqual(chooseExposures(b, 3), [0, 2, 4]);
+  assert.deepEqual(chooseExposures({ ...b, reference: 1 }, 3), [0, 1, 4]);
+  assert.deepEqual(chooseExposures(b, 5), [0, 1, 2, 3, 4]);
+  assert.throws(() => chooseExposures({ ...b, reference: 0 }, 3), { code: "UNSUPPORTED", message: /radiance/ });
+  const fake: Engine = {
+    device: "fake",
+    bytesPerPixel: () => 1,
+    run: async ({ batch, height, width }) => new Float32Array(batch * height * width * 3).fill(0.5),
+    clearSums: () => {},
+  };
+  const { data } = await reconstructNetwork(b, { ...model, exposures: 1 }, fake, { memory: 2 ** 31, tile: "auto" });
+  assert.ok(data.every((v) => v === 0.5 / 4)); // one exposure, two stops over the shortest
+});
+
+test("a cancelled reconstruction stops between and within tiles", async () => {
+  const model = await smallModel();
+  const b = await bracket(400, 400);
+  const controller = new AbortController();
+  const onProgress = (fraction: number) => fraction > 0.3 && controller.abort();
+  const running = reconstructNetwork(b, model, createNativeEngine(model), {
+    memory: 2 ** 31,
+    tile: 200,
+    signal: controller.signal,
+    onProgress,
+  });
+  await assert.rejects(running, { code: "CANCELLED" });
+});
