@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import { readBracket } from "../bracket/read-bracket.js";
+import type { Radiance } from "../image.js";
 import { OUTPUT_EXTENSIONS, writeImage } from "../output/write-image.js";
 import { type Method, Reconstructor } from "../reconstruct/reconstructor.js";
 import { collect, parseCount, parseExposureValues, parseMemory, parseThreads, parseTile } from "./arguments.js";
@@ -10,7 +11,7 @@ import { runCommand } from "./run-command.js";
 interface MergeOptions {
   ev?: number[];
   reference?: number;
-  method: Method;
+  method?: Method;
   model?: string;
   device: "auto" | "cpu" | "cuda" | "onnx";
   align: "auto" | "none";
@@ -39,7 +40,12 @@ export function registerMerge(program: Command): void {
     .requiredOption("-o, --output <file>", `where to write: ${OUTPUT_EXTENSIONS.join(", ")}; may be repeated`, collect)
     .option("--ev <stops>", "exposure values in the order of the photographs, such as 0,2,4", parseExposureValues)
     .option("--reference <index>", "whose moment to show, 0 the shortest exposure (default: the middle)", parseCount(0))
-    .addOption(new Option("--method <name>", "how to merge").choices(["radiance", "network"]).default("radiance"))
+    .addOption(
+      new Option("--method <name>", "how to merge (default: network where a model can take the bracket)").choices([
+        "network",
+        "radiance",
+      ]),
+    )
     .option("--model <name|file>", "the network's weights")
     .addOption(new Option("--device <name>", "what computes").choices(["auto", "cpu", "cuda", "onnx"]).default("auto"))
     .addOption(
@@ -87,9 +93,10 @@ async function merge(images: string[], options: MergeOptions, reporter: Reporter
     exposureValue,
     exposureSource,
   }));
+  let radiance: Radiance;
   try {
     for (const note of bracket.notes) reporter.note(note);
-    const radiance = await reconstructor.run(bracket, { signal, onProgress: reporter.stage("Merging") });
+    radiance = await reconstructor.run(bracket, { signal, onProgress: reporter.stage("Merging") });
     const progress = reporter.stage("Writing");
     for (const [index, path] of output.entries()) {
       await writeImage(radiance, path, {
@@ -106,7 +113,8 @@ async function merge(images: string[], options: MergeOptions, reporter: Reporter
     height: bracket.height,
     exposures,
     reference: bracket.reference,
-    method,
+    method: radiance.metadata.method,
+    model: radiance.metadata.model,
     seconds: Number(((performance.now() - start) / 1000).toFixed(3)),
   });
 }

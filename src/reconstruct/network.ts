@@ -90,15 +90,26 @@ export async function reconstructNetwork(
   };
 }
 
+/** How many exposures a model of `count` inputs needs on either side of the reference. */
+function sides(count: number): [below: number, above: number] {
+  const below = Math.floor(count / 2);
+  return [below, count - below - 1];
+}
+
+/** Whether a model of `count` inputs can take this bracket: enough exposures on either side of the reference. */
+export function canTake({ exposures, reference }: Bracket, count: number): boolean {
+  const [below, above] = sides(count);
+  return reference >= below && exposures.length - 1 - reference >= above;
+}
+
 /**
  * Which exposures a model of `count` inputs gets: the reference in the middle, then outwards on both sides.
  * @throws SmhdrError UNSUPPORTED when there are not enough on either side of the reference.
  */
 export function chooseExposures(bracket: Bracket, count: number): number[] {
   const { exposures, reference } = bracket;
-  const below = Math.floor(count / 2);
-  const above = count - below - 1;
-  if (reference < below || exposures.length - 1 - reference < above) {
+  const [below, above] = sides(count);
+  if (!canTake(bracket, count)) {
     throw new SmhdrError(
       "UNSUPPORTED",
       `exposures: this model takes ${count} exposures with the reference in the middle; the bracket has ${exposures.length} and its reference is number ${reference}. Use the method "radiance".`,

@@ -1,13 +1,21 @@
 import type { Bracket } from "../bracket/bracket.js";
 import { loadAddon } from "../engine/addon.js";
+import type { Engine } from "../engine/engine.js";
+import { createNativeEngine } from "../engine/native.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
+import { hasDefaultModel, loadModel, type Model } from "../model/model.js";
+import { canTake, reconstructNetwork } from "./network.js";
 import { mergeRadiance } from "./radiance.js";
+import { LEAST_TILE } from "./tiles.js";
 
 export type Method = "network" | "radiance";
 
 export interface ReconstructorOptions {
-  /** "radiance" merges without a network; "network" needs a model. Default: radiance. */
+  /**
+   * "network" reconstructs with a trained model, "radiance" merges without one. Default: the network where a model is
+   * shipped and can take the bracket, else radiance; the result's metadata says which it was.
+   */
   readonly method?: Method | undefined;
   /** A model's name or file; only for the network. */
   readonly model?: string | undefined;
@@ -29,24 +37,41 @@ export interface RunOptions {
   readonly onProgress?: ((fraction: number) => void) | undefined;
 }
 
+const DEFAULT_MEMORY = 2 * 1024 ** 3;
+/** A bracket's pixels may hold a quarter of the memory (see ReadOptions.memory); the network gets what is left. */
+const NETWORK_SHARE = 3 / 4;
+
 /** Turns brackets into radiance with one method, model and device. */
 export class Reconstructor {
-  private constructor(private readonly options: ReconstructorOptions) {}
+  private constructor(
+    private readonly options: ReconstructorOptions,
+    private readonly network: { readonly model: Model; readonly engine: Engine } | undefined,
+  ) {}
 
   /**
    * Makes ready what `run` needs, so that what is missing is known before the work.
-   * @throws SmhdrError INVALID_ARGUMENT or UNSUPPORTED naming the option; ADDON_MISSING.
+   * @throws SmhdrError INVALID_ARGUMENT or UNSUPPORTED naming the option; BAD_INPUT for a broken model; ADDON_MISSING.
    */
   static async load(options: ReconstructorOptions = {}): Promise<Reconstructor> {
-    const { method = "radiance", model, device = "auto", threads, memory } = options;
-    if (method !== "radiance") {
-      throw new SmhdrError("UNSUPPORTED", `method: "radiance" is what there is in this version; got "${method}".`);
+    const { model, device = "auto", threads, memory, precision = "auto", tile = "auto" } = options;
+    const method = options.method ?? (model !== undefined || hasDefaultModel() ? "network" : "radiance");
+    if (method !== "radiance" && method !== "network") {
+      throw new SmhdrError("INVALID_ARGUMENT", `method: expected "network" or "radiance"; got "${method}".`);
     }
-    if (model !== undefined && model !== "default") {
+    if (method === "radiance" && model !== undefined) {
       throw new SmhdrError("INVALID_ARGUMENT", `model: method "radiance" uses no model; got "${model}".`);
     }
     if (device !== "auto" && device !== "cpu") {
-      throw new SmhdrError("UNSUPPORTED", `device: method "radiance" runs on the cpu; got "${device}".`);
+      throw new SmhdrError("UNSUPPORTED", `device: this version computes on the "cpu"; got "${device}".`);
+    }
+    if (precision !== "auto" && precision !== "fp32") {
+      throw new SmhdrError("UNSUPPORTED", `precision: this version computes in "fp32"; got "${precision}".`);
+    }
+    if (tile !== "auto" && tile !== "full" && !(Number.isInteger(tile) && tile >= LEAST_TILE)) {
+      throw new SmhdrError(
+        "INVALID_ARGUMENT",
+        `tile: expected auto, full or ${LEAST_TILE} or more pixels; got ${tile}.`,
+      );
     }
     if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
       throw new SmhdrError("INVALID_ARGUMENT", `threads: expected a whole number, 1 or more; got ${threads}.`);
@@ -55,16 +80,24 @@ export class Reconstructor {
       throw new SmhdrError("INVALID_ARGUMENT", `memory: expected a number of bytes; got ${memory}.`);
     }
     loadAddon();
-    return new Reconstructor(options);
+    if (method === "radiance") return new Reconstructor(options, undefined);
+    const loaded = await loadModel(model);
+    return new Reconstructor(options, { model: loaded, engine: createNativeEngine(loaded, threads) });
   }
 
   /**
    * Merges a bracket: linear light in which 1.0 is where the shortest exposure clips, showing the reference's moment.
-   * @throws SmhdrError CANCELLED once `signal` has fired; OUT_OF_MEMORY when the work cannot fit `memory`.
+   * @throws SmhdrError CANCELLED once `signal` has fired; OUT_OF_MEMORY when the work cannot fit `memory`; UNSUPPORTED
+   * when the network was asked for and cannot take this bracket.
    */
   async run(bracket: Bracket, { signal, onProgress }: RunOptions = {}): Promise<Radiance> {
     throwIfAborted(signal);
-    const { threads, memory } = this.options;
-    return mergeRadiance(bracket, { threads, memory, signal, onProgress });
+    const { threads, memory = DEFAULT_MEMORY, tile = "auto", method } = this.options;
+    const network = this.network;
+    if (!network || (method === undefined && !canTake(bracket, network.model.exposures))) {
+      return mergeRadiance(bracket, { threads, memory, signal, onProgress });
+    }
+    const options = { memory: memory * NETWORK_SHARE, tile, signal, onProgress };
+    return reconstructNetwork(bracket, network.model, network.engine, options);
   }
 }

@@ -5,7 +5,8 @@ import type { Region } from "./sampler.js";
 export const GRID = 8;
 /** Pixels a tile shares with its neighbour, over which one fades into the other. */
 export const OVERLAP = 64;
-const LEAST_TILE = 128;
+/** Smaller tiles would be mostly overlap. */
+export const LEAST_TILE = 128;
 
 /** Where the network works: one region for the whole image, or overlapping tiles that cover it. */
 export interface TilePlan {
