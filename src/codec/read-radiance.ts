@@ -1,7 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { SmhdrError } from "../errors.js";
 import type { Image } from "../image.js";
-import { decodeOpenExr } from "./openexr.js";
 import { isOpenExr } from "./openexr-header.js";
 import { decodeRadianceHdr, isRadianceHdr } from "./radiance-hdr.js";
 
@@ -17,7 +16,8 @@ export async function readRadiance(path: string): Promise<Image> {
     throw new SmhdrError("IO", `${path}: cannot be read (${(error as Error).message}).`, { cause: error });
   }
   try {
-    if (isOpenExr(bytes)) return decodeOpenExr(bytes);
+    // Loaded when first needed: the library behind it is large.
+    if (isOpenExr(bytes)) return (await import("./openexr.js")).decodeOpenExr(bytes);
     if (isRadianceHdr(bytes)) return decodeRadianceHdr(bytes);
   } catch (error) {
     if (error instanceof SmhdrError) throw new SmhdrError(error.code, `${path}: ${error.message}`, { cause: error });

@@ -6,7 +6,7 @@ let counter = 0;
 
 /** A name in the folder of `path` that nobody else uses: renaming it to `path` stays on one file system. */
 export function temporaryName(path: string): string {
-  return join(dirname(path), `.${basename(path).slice(0, 100)}.${process.pid}-${counter++}.tmp`);
+  return join(dirname(path), `.${basename(path).slice(0, 40)}.${process.pid}-${counter++}.tmp`);
 }
 
 /**

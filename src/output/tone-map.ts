@@ -115,7 +115,7 @@ function smallLogLuminance(
 }
 
 /** Stops of display range given to the base: from middle grey up to white, and down to where black begins. */
-const GREY = Math.log2(0.2);
+const GREY = Math.log2(0.22);
 const WHITE = Math.log2(0.88);
 const BLACK = Math.log2(0.006);
 
