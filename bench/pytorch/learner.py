@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor
 
 from smnet import Settings, SMNet
@@ -88,6 +90,11 @@ class Learner:
         for state in self.adam.state.values():
             for value in state.values():
                 value.zero_()
+
+    def load(self, path: Path) -> None:
+        weights = load_file(path)
+        self.model.load_state_dict(weights)
+        self.average.load_state_dict(weights)
 
     def set_rate(self, factor: float) -> None:
         self.adam.param_groups[0]["lr"].fill_(self.rate * factor)

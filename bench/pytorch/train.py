@@ -189,7 +189,9 @@ def main() -> None:
     parser.add_argument("--rate", default="6e-4,1.5e-3")
     parser.add_argument("--repeat", default="1,1", help="steps of each model per round")
     parser.add_argument("--drop-path", default="0.05,0")
-    parser.add_argument("--minutes", type=float, required=True, help="length of the schedule, from the first step")
+    parser.add_argument("--minutes", type=float, required=True, help="length of the run, from its launch")
+    parser.add_argument("--start", help="folder with NAME.safetensors to go on from")
+    parser.add_argument("--start-progress", type=float, default=0.0, help="where on the schedule to go on")
     parser.add_argument("--capacity", type=int, default=12000, help="brackets kept on the device")
     parser.add_argument("--buffers", type=int, default=1536)
     parser.add_argument("--out", required=True)
@@ -215,7 +217,6 @@ def main() -> None:
     pipe = f"/dev/shm/smhdr-{os.getpid()}"
     command = [a.node, a.feed, a.sources, pipe, str(a.workers), str(a.seed * 1_000_000), options]
     feed = Feed(["nice", *command], pipe, a.workers, records, a.buffers, cuda)
-    validation = read_records(a.validation, a.validation_workers, records) if a.validation else None
 
     names = a.models.split(",")
     floats = lambda text: [float(v) for v in text.split(",")]
@@ -225,16 +226,20 @@ def main() -> None:
         for name, batch, rate, drop in zip(names, batches, floats(a.rate), floats(a.drop_path))
     ]
     for learner in learners:
+        if a.start:
+            learner.load(Path(a.start) / f"{learner.name}.safetensors")
         if cuda:
             learner.capture()
         say(captured=learner.name, parameters=sum(p.numel() for p in learner.model.parameters()), received=feed.received)
     pool = Pool(records, a.capacity, device)
+    while feed.received < min(256, a.buffers // 2):
+        time.sleep(0.1)
+    validation = read_records(a.validation, a.validation_workers, records) if a.validation else None
     if validation is not None:
         say(validation=len(validation), reference_alone=evaluate(None, validation, records, device))
-    while feed.received < min(256, a.buffers // 2):
-        time.sleep(0.2)
 
-    start, budget = time.time(), a.minutes * 60
+    start = time.time()
+    budget = a.minutes * 60 - (start - began)
     steps, last_say, last_check, said_steps = 0, start, start, 0
     in_flight: list[tuple[list[int], torch.cuda.Event | None]] = []
     while True:
@@ -249,7 +254,8 @@ def main() -> None:
         while in_flight and (in_flight[0][1] is None or in_flight[0][1].query()):
             for k in in_flight.pop(0)[0]:
                 feed.free.put(k)
-        factor = min(1, (steps + 1) / 300) * 0.5 * (1 + math.cos(math.pi * min(1, progress)))
+        position = min(1, a.start_progress + (1 - a.start_progress) * progress)
+        factor = min(1, (steps + 1) / 300) * 0.5 * (1 + math.cos(math.pi * position))
         for learner, batch, repeat in zip(learners, batches, repeats):
             learner.set_rate(factor)
             for _ in range(repeat):
