@@ -34,7 +34,9 @@ struct RadianceMerger::State {
   MergeModel model;
   MergeCalibration calibration;
   CalibrationInput input;
-  std::vector<float> table;  // transfer with the curve's correction
+  std::vector<float> table;   // transfer with the curve's correction
+  size_t black_codes = 0;     // stored values up to here say little
+  bool sixteen_bits = false;  // a 16-bit value that is no 8-bit one was seen
 
   float linear_light(const void* data, int64_t at) const {
     switch (options.depth) {
@@ -57,15 +59,17 @@ struct RadianceMerger::State {
 
   /// Variance that rounding to the stored codes alone makes, as a straight line over linear light; 8-bit files are
   /// mostly JPEG, whose error is nearer one code than its rounding.
-  void quantisation() {
+  void quantisation(bool eight_bits) {
     if (options.depth == PixelDepth::float32) return;
     const auto& t = options.transfer;
-    const double codes = options.depth == PixelDepth::uint8 ? 0.5 : 1.0 / 12;
-    const double black = t[1] - t[0];
-    input.quantisation_floor = codes * black * black;
+    const size_t code = options.depth == PixelDepth::uint16 && eight_bits ? 257 : 1;
+    const double variance = eight_bits ? 0.5 : 1.0 / 12;
+    const double black = t[code] - t[0];
+    input.quantisation_floor = variance * black * black;
     const size_t middle = static_cast<size_t>(0.6 * t.size());
-    const double step = t[middle + 1] - t[middle];
-    input.quantisation_slope = codes * step * step / std::max(0.05f, t[middle]);
+    const double step = t[middle + code] - t[middle];
+    input.quantisation_slope = variance * step * step / std::max(0.05f, t[middle]);
+    black_codes = eight_bits ? 6 * code : 0;
   }
 
   void make_model() {
@@ -86,7 +90,7 @@ struct RadianceMerger::State {
     }
     m.table_size = static_cast<int64_t>(table.size());
     const float* light = table.empty() ? nullptr : table.data();
-    const double black = options.depth == PixelDepth::uint8 ? table[6] : 0;
+    const double black = black_codes > 0 ? table[black_codes] : 0;
     for (int i = 0; i < m.exposures; ++i) {
       MergeModel::Exposure& e = m.exposure[i];
       const double scale = std::exp2(-options.exposures[i].exposure_value);
@@ -98,16 +102,20 @@ struct RadianceMerger::State {
       }
       e.noise_floor = static_cast<float>(calibration.noise_floor * mean * mean);
       e.noise_slope = static_cast<float>(calibration.noise_slope * mean);
-      e.black_step = static_cast<float>(black * mean);
+      e.black_step = static_cast<float>(std::max(black, 0.5 * std::sqrt(calibration.noise_floor)) * mean);
       e.aligned = options.exposures[i].alignment.has_value();
       if (e.aligned) std::copy_n(options.exposures[i].alignment->begin(), 9, e.homography);
     }
   }
 
   /// Mean, spread and noise of the block of `exposure` around (x, y); false where it is not wholly seen.
-  bool block(const ExposureRows& rows, int64_t x, int64_t y, float mean[3], bool& flat, NoiseSample& noise) const {
+  bool block(const ExposureRows& rows, int64_t x, int64_t y, float mean[3], bool& flat, NoiseSample& noise) {
     const int64_t width = options.width;
     if (x < 0 || x + kBlock > width || y < rows.begin || y + kBlock > rows.end) return false;
+    if (options.depth == PixelDepth::uint16 && !sixteen_bits) {
+      const uint16_t* codes = static_cast<const uint16_t*>(rows.data) + ((y - rows.begin) * width + x) * 3;
+      sixteen_bits = std::any_of(codes, codes + kBlock * 3, [](uint16_t code) { return code % 257 != 0; });
+    }
     float light[kBlock][kBlock], top = 0, brightest = 0, darkest = 0;
     for (int c = 0; c < 3; ++c) {
       float sum = 0, low = 1, high = 0;
@@ -176,7 +184,7 @@ Result<RadianceMerger> RadianceMerger::create(MergeOptions o) {
   state->input.reference = o.reference;
   state->input.correct_response = o.calibrate;
   state->options = std::move(o);
-  state->quantisation();
+  state->quantisation(state->options.depth == PixelDepth::uint8);
   state->calibration = calibrate(state->input);
   state->make_model();
   return RadianceMerger(std::move(state));
@@ -242,6 +250,9 @@ Status RadianceMerger::analyse(RowSpan band, std::span<const ExposureRows> rows)
 
 const MergeCalibration& RadianceMerger::finish_analysis() {
   State& s = *state_;
+  const MergeOptions& o = s.options;
+  s.quantisation(o.depth == PixelDepth::uint8 ||
+                 (o.depth == PixelDepth::uint16 && !s.sixteen_bits && !s.input.noise.empty()));
   s.calibration = calibrate(s.input);
   s.make_model();
   s.input.samples = {};

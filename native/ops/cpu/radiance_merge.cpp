@@ -276,7 +276,7 @@ void emit(const Tile& tile, const MergePairs& pairs, int64_t y, float* out) {
       const float lightest = at_least(at_least(light_r, light_g), light_b);
       const float darkest = at_most(at_most(light_r, light_g), light_b);
       use[x] = own[x] * (1.0f - smoothstep(t.clip_start, clip_scale, lightest));
-      mean[x] += use[x] * precision * (r[x] + g[x] + b[x]) * (1.0f / 3);
+      mean[x] += use[x] * precision * at_most(at_most(r[x], g[x]), b[x]);
       total[x] += use[x] * precision;
       const float neutral = smoothstep(t.clip_start, clip_scale, darkest);
       const float brightest = at_least(at_least(r[x], g[x]), b[x]);

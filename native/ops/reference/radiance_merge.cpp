@@ -153,14 +153,14 @@ void radiance_merge(const MergeModel& m, std::span<const ExposureRows> rows, flo
 
       double mean = 0, total = 0;
       for (int i = 0; i < m.exposures; ++i) {
-        double light = 0, brightness = 0;
+        double light = 0, darkest = 1;
         for (int c = 0; c < 3; ++c) {
           value[i][c] = exposures[i].radiance[c].get(x, y);
           light = std::max(light, value[i][c] / m.exposure[i].radiance_scale[c]);
-          brightness += value[i][c] / 3;
+          darkest = std::min(darkest, value[i][c]);
         }
         usable[i] = trust[i] * (1 - smoothstep(t.clip_start, t.clip_end, light));
-        mean += usable[i] / m.exposure[i].noise_floor * brightness;
+        mean += usable[i] / m.exposure[i].noise_floor * darkest;
         total += usable[i] / m.exposure[i].noise_floor;
       }
       // One estimate of the radiance for every exposure's noise: weights that follow their own pixel's noise are
