@@ -30,9 +30,9 @@ constexpr double kLeastGain = 0.03;     // of the robust cost: "clearly better" 
 constexpr double kRicherGain = 0.005;   // of the robust cost: what a richer model must bring
 constexpr double kLargestMotion = 0.3;  // of the longer side
 constexpr double kWorseRegion = -3;     // significance from which a part of the image got worse
-// Half a pixel's interpolation costs about as much fine detail as this shift does, in full-resolution pixels; and what
-// can be told on a small picture, in its own.
-constexpr double kStillPixels = 0.7, kStillProxyPixels = 0.1;
+// Mean movement below which the camera stood on something, whose pixels are better kept exact than interpolated: in
+// full-resolution pixels; and what can be told on a small picture, in its own.
+constexpr double kStillPixels = 1.0, kStillProxyPixels = 0.1;
 
 /// An exposure at all scales, with its textured pixels once somebody is compared with it.
 struct Prepared {
@@ -151,37 +151,46 @@ Found Aligner::align(int64_t fixed, int64_t moving) {
   // The similarity's shift at the centre is where the pure translation starts.
   translation = refine(finest, {1, 0, similarity[2], 0, 1, similarity[5], 0, 0, 1}, AlignModel::translation, 8, pool_);
 
-  found.model = AlignModel::translation;
-  found.warp = translation;
-  const auto prefer = [&](AlignModel model, const Matrix& warp) {
-    const Comparison c = compare(finest, found.warp, warp, pool_);
-    if (c.significance > kSignificance && c.cost_b < (1 - kRicherGain) * c.cost_a)
-      found.model = model, found.warp = warp;
-  };
-  prefer(AlignModel::similarity, similarity);
-  prefer(AlignModel::homography, homography);
-
   // Judged on the scale where the two agree best: in a dark exposure the finest one may show little but noise.
   size_t judged = 0;
   for (size_t level = 0; level < levels.size() && (level == 0 || levels[level].longer_side() >= kJudgedSide); ++level) {
-    const Verdict verdict = judge(pair(fixed, moving, level), found.warp, pool_);
+    const Verdict verdict = judge(pair(fixed, moving, level), similarity, pool_);
     if (level == 0 || verdict.correlation > found.after.correlation) found.after = verdict, judged = level;
   }
   const Pair p = pair(fixed, moving, judged);
   found.before = judge(p, kIdentity, pool_);
   if (found.after.overlap < kLeastOverlap || found.after.blocks < kFewestBlocks) return found;
-  const double moved = full_.distance(kIdentity, found.warp);
-  const Comparison gain = compare(p, kIdentity, found.warp, pool_);
+  const auto improves = [&](const Pair& at, const Matrix& from, const Matrix& to, double least_gain) {
+    const Comparison c = compare(at, from, to, pool_);
+    return c.significance > kSignificance && c.worst_region > kWorseRegion && c.cost_b < (1 - least_gain) * c.cost_a;
+  };
+
+  // A camera that moves shifts or turns the whole picture before it tilts it: unless that alone helps, what a
+  // homography explains is something else (a scanner's distortion, things that move).
+  const auto take = [&](AlignModel model, const Matrix& warp) { found.model = model, found.warp = warp; };
+  const bool shifted = improves(p, kIdentity, translation, kLeastGain);
+  if (shifted) take(AlignModel::translation, translation);
+  if (improves(p, kIdentity, similarity, kLeastGain) &&
+      (!shifted || improves(finest, translation, similarity, kRicherGain)))
+    take(AlignModel::similarity, similarity);
+  if (found.model != AlignModel::identity && improves(finest, found.warp, homography, kRicherGain) &&
+      improves(p, kIdentity, homography, kLeastGain))
+    take(AlignModel::homography, homography);
+
+  if (found.model == AlignModel::identity) {
+    // A still camera is recognised even where the richer fits wander because there is hardly any texture.
+    const bool still = found.before.correlation > kStillCorrelation && full_.distance(kIdentity, translation) < scale_;
+    found.outcome = still ? AlignOutcome::still : AlignOutcome::unreliable;
+    if (!still) found.warp = similarity;
+    return found;
+  }
+  found.after = judge(p, found.warp, pool_);
   const bool related =
       found.after.correlation > kLeastCorrelation && found.after.correlation >= found.before.correlation;
-  const bool better = gain.significance > kSignificance && gain.worst_region > kWorseRegion &&
-                      gain.cost_b < (1 - kLeastGain) * gain.cost_a;
-  // A still camera is recognised even where the fit wanders a little because there is hardly any texture.
-  if (found.before.correlation > kStillCorrelation &&
-      moved < (better ? std::max(kStillPixels, kStillProxyPixels * scale_) : scale_))
+  if (full_.distances(kIdentity, found.warp).mean < std::max(kStillPixels, kStillProxyPixels * scale_))
     found.outcome = AlignOutcome::still;
   else
-    found.outcome = related && better ? AlignOutcome::aligned : AlignOutcome::unreliable;
+    found.outcome = related ? AlignOutcome::aligned : AlignOutcome::unreliable;
   return found;
 }
 

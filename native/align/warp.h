@@ -56,17 +56,24 @@ struct Grid {
     const Matrix from = {pixels_x, 0, ox, 0, pixels_y, oy, 0, 0, 1};
     return normalised(multiply(multiply(from, warp), to));
   }
-  /// Largest distance, in pixels, between where two warps of the frame send the corners, edges and centre.
-  double distance(const Matrix& a, const Matrix& b) const {
-    double largest = 0;
+  /// Distances, in pixels, between where two warps of the frame send the corners, the middles of the edges and the
+  /// centre.
+  struct Distance {
+    double largest = 0, mean = 0;
+  };
+  Distance distances(const Matrix& a, const Matrix& b) const {
+    Distance result;
     for (int j = -1; j <= 1; ++j)
       for (int i = -1; i <= 1; ++i) {
         const double u = i * 0.5 * columns / pixels_x, v = j * 0.5 * rows / pixels_y;
         const Position p = apply(a, u, v), q = apply(b, u, v);
-        largest = std::max(largest, std::hypot((p.x - q.x) * pixels_x, (p.y - q.y) * pixels_y));
+        const double apart = std::hypot((p.x - q.x) * pixels_x, (p.y - q.y) * pixels_y);
+        result.largest = std::max(result.largest, apart);
+        result.mean += apart / 9;
       }
-    return largest;
+    return result;
   }
+  double distance(const Matrix& a, const Matrix& b) const { return distances(a, b).largest; }
 };
 
 }  // namespace smhdr::align

@@ -160,7 +160,8 @@ void check_warp(const char* name, const Shot& shot, double largest_error, smhdr:
 void check_known_warps(smhdr::ThreadPool& pool) {
   const Matrix turned = warp_of(31.3, -22.7, 2.4), tilted = warp_of(-12.6, 9.2, -1.1, 0.02, -0.012);
   check_warp("shift", {.warp = warp_of(3.37, -5.71, 0), .gain = 4, .noise = 0.002}, 0.1, pool, AlignModel::translation);
-  check_warp("a pixel", {.warp = warp_of(0.8, 0.6, 0), .gain = 4, .noise = 0.002}, 0.1, pool, AlignModel::translation);
+  check_warp("a pixel and a half", {.warp = warp_of(1.2, 0.9, 0), .gain = 4, .noise = 0.002}, 0.1, pool,
+             AlignModel::translation);
   check_warp("turned, +2 EV", {.warp = turned, .gain = 4, .noise = 0.002}, 0.1, pool, AlignModel::similarity);
   check_warp("turned, -4 EV, noisy", {.warp = turned, .gain = 1.0 / 16, .noise = 0.004}, 0.25, pool);
   check_warp("tilted, +2 EV", {.warp = tilted, .gain = 4, .noise = 0.002}, 0.1, pool, AlignModel::homography);
@@ -181,6 +182,9 @@ void check_left_alone(smhdr::ThreadPool& pool) {
       CHECK(r.outcome == AlignOutcome::still);
       CHECK(r.homography == smhdr::align::kIdentity);
     }
+  const auto trembled =
+      align({reference, render({.warp = warp_of(0.3, 0.4, 0), .gain = 4, .noise = 0.003})}, {0, 2}, 0, pool)[1];
+  CHECK(trembled.outcome == AlignOutcome::still && trembled.homography == smhdr::align::kIdentity);
   for (const uint32_t seed : {500u, 600u, 700u}) {
     const auto r = align({reference, render({.gain = 4, .noise = 0.002, .seed = seed})}, {0, 2}, 0, pool)[1];
     print("unrelated", r, corner_error(r.homography, smhdr::align::kIdentity));
