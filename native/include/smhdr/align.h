@@ -21,7 +21,7 @@ struct AlignImage {
 };
 
 enum class AlignOutcome {
-  still,       // nothing moved (this includes the reference): the identity is right
+  still,       // moved less than a pixel in the mean, or not at all (as the reference): left alone
   aligned,     // the homography is clearly better than the identity
   unreliable,  // some movement was found but nothing clearly better than the identity: left alone
   no_overlap,  // too little that both exposures show well to tell: left alone
