@@ -12,7 +12,7 @@ const bracket = await readBracket(files);
 try {
   for (const { name, exposureValue } of bracket.exposures) console.log(`${name}: ${exposureValue.toFixed(2)} EV`);
   for (const note of bracket.notes) console.log(note.message);
-  const reconstructor = await Reconstructor.load({ model: "default", device: "auto" });
+  const reconstructor = await Reconstructor.load();
   const radiance = await reconstructor.run(bracket);
   await writeImage(radiance, output);
   console.log(`${output}: ${radiance.width} x ${radiance.height}, ${radiance.metadata.method}`);

@@ -9,11 +9,14 @@ export interface CatPose {
   readonly stride: number;
 }
 
-/** One pose per exposure: before the window, before the window further on, before the dark wall. */
+/**
+ * One pose per exposure. What the reference clips (the window) stays free in the shortest exposure, the only one that
+ * sees it: the cat comes from the dark wall on the right, is before the window in the reference, and further on after.
+ */
 export const CAT_POSES: readonly CatPose[] = [
-  { x: 2.36, stride: 0.1 },
-  { x: 3.12, stride: 0.32 },
-  { x: 4.33, stride: 0.62 },
+  { x: 4.3, stride: 0.1 },
+  { x: 2.94, stride: 0.32 },
+  { x: 2.3, stride: 0.62 },
 ];
 
 export const CAT_DEPTH = 0.24;
@@ -37,7 +40,7 @@ function join(a: number, b: number, k: number): number {
   return Math.min(a, b) - (h * h * k) / 4;
 }
 
-/** Signed distance to the cat: it looks along +x and stands on y = 0. */
+/** Signed distance to the cat in its own frame: it looks along +x and stands on y = 0. */
 function catDistance(x: number, y: number, z: number, stride: number): number {
   const p: Vec3 = [x, y, z];
   const mirrored: Vec3 = [x, y, Math.abs(z)];
@@ -91,7 +94,7 @@ function catDistance(x: number, y: number, z: number, stride: number): number {
 /** The cat of one exposure as triangles of its own; `cell` is the size of the net in metres. */
 export function buildCat(pose: CatPose, cell: number): Tree {
   const mesh = new Mesh();
-  const owner = mesh.addObject(MATERIAL.fur, [pose.x, BENCH_TOP, CAT_DEPTH], 0, undefined, 1);
+  const owner = mesh.addObject(MATERIAL.fur, [pose.x, BENCH_TOP, CAT_DEPTH], Math.PI, undefined, 1);
   mesh.surface(owner, [-0.36, -0.02, -0.1], [0.31, 0.48, 0.1], cell, (x, y, z) => catDistance(x, y, z, pose.stride));
   return buildTree(mesh);
 }

@@ -20,7 +20,7 @@ export interface Settings {
   readonly coarseness: number;
   /** Paths per cell. */
   readonly paths: number;
-  /** Samples of a pixel with an edge in it are this, squared (and 4 of every pixel). */
+  /** Every pixel gets 4 samples, one with detail this squared more, one with a strong edge four times that more. */
   readonly grid: number;
   readonly seed: number;
   /** Cell of the cat's surface in metres. */
@@ -204,6 +204,7 @@ export class Renderer {
       draw(2);
       // Edges and fine texture get more samples.
       if (most > 1.25 * least) draw(grid);
+      if (most > 3 * least) draw(2 * grid);
       picture.set(
         sum.map((v) => clamp(v / count)),
         (row * width + column) * 3,

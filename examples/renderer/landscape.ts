@@ -6,7 +6,7 @@ import { cellHash, clamp, fractal2, mix, noise2, smoothStep } from "./noise.js";
  */
 
 /** Towards the sun. */
-export const SUN = unit(0.5, 0.58, -0.64);
+export const SUN = unit(0.43, 0.58, -0.66);
 /** What the sun gives to a surface facing it, relative to the same unit of radiance. */
 export const SUN_IRRADIANCE = [2.6, 2.25, 1.75] as const;
 
@@ -81,7 +81,7 @@ export function landscape(x: number, y: number, z: number): readonly [number, nu
 function sky(azimuth: number, elevation: number): void {
   const up = clamp(elevation / 1.2);
   const t = up ** 0.55;
-  set(mix(0.52, 0.085, t), mix(0.62, 0.2, t), mix(0.7, 0.47, t));
+  set(mix(0.5, 0.07, t), mix(0.6, 0.18, t), mix(0.7, 0.46, t));
   const glow = Math.exp(-((azimuth - 0.66) ** 2 * 2 + (elevation - 0.62) ** 2 * 3));
   blend(0.8, 0.78, 0.72, 0.35 * glow);
   if (elevation < -0.02) return;
@@ -91,10 +91,10 @@ function sky(azimuth: number, elevation: number): void {
   const v = distance * 0.75;
   const warp = fractal2(u * 1.5, v * 1.5, 3, 77) * 0.9;
   const shape = fractal2(u * 1.25 + warp, v * 1.6 + warp * 0.6, 7, 91);
-  const cover = smoothStep(0.5, 0.63, shape + 0.02);
+  const cover = smoothStep(0.5, 0.58, shape);
   if (cover <= 0) return;
   const lit = fractal2(u * 1.25 + warp + 0.11, v * 1.6 + warp * 0.6 - 0.16, 6, 91);
-  const shade = clamp(0.62 + (shape - lit) * 3.4 - (shape - 0.55) * 1.2, 0.18, 1);
+  const shade = clamp(0.62 + (shape - lit) * 3.4 - (shape - 0.55) * 1.2, 0.12, 1);
   blend(mix(0.5, 0.94, shade), mix(0.54, 0.92, shade), mix(0.62, 0.88, shade), cover * 0.96);
 }
 
@@ -124,8 +124,10 @@ function ground(azimuth: number, elevation: number, size: number, wood: number, 
   let light = 0.12;
   let hue = 0.5;
   let best = -1;
-  const u = azimuth / size;
-  const v = elevation / (size * 0.72);
+  // Branches fray the outline.
+  const u = azimuth / size + 0.55 * (fractal2((azimuth / size) * 4, (elevation / size) * 5, 4, seed + 12) - 0.5);
+  const v =
+    elevation / (size * 0.72) + 0.7 * (fractal2((azimuth / size) * 4 + 9, (elevation / size) * 5, 4, seed + 13) - 0.5);
   for (let j = Math.floor(v) - 1; j <= Math.floor(v) + 1; j++) {
     for (let i = Math.floor(u) - 1; i <= Math.floor(u) + 1; i++) {
       const cx = i + 0.2 + 0.6 * cellHash(i, j, seed);
@@ -144,7 +146,7 @@ function ground(azimuth: number, elevation: number, size: number, wood: number, 
     }
   }
   const leaves = fractal2((azimuth / size) * 6, (elevation / size) * 6, 4, seed + 8);
-  const l = clamp(light * (0.45 + 1.1 * leaves) + 0.1 * (leaves - 0.5), 0.02, 1) * (depth < 1 ? 1.1 : 1);
+  const l = clamp(light * (0.2 + 1.5 * leaves) + 0.25 * (leaves - 0.5), 0.02, 1) * (depth < 1 ? 1.1 : 1);
   blend(0.03 + (0.3 + 0.12 * hue) * l, 0.05 + 0.4 * l, 0.022 + 0.1 * l, wood);
 }
 

@@ -177,15 +177,15 @@ export function evaluate(
   switch (object.material) {
     case M.wall:
       s.colour(0.095, 0.155, 0.15);
-      plaster(s, px + pz, py);
+      plaster(s, px + pz, py, 0.16);
       return;
     case M.sideWall:
       s.colour(0.66, 0.62, 0.54);
-      plaster(s, px + pz, py);
+      plaster(s, px + pz, py, 0.07);
       return;
     case M.ceiling:
       s.colour(0.76, 0.73, 0.67);
-      plaster(s, px, pz);
+      plaster(s, px, pz, 0.05);
       return;
     case M.floor:
       floor(s, px, pz);
@@ -206,7 +206,7 @@ export function evaluate(
     case M.walnut:
       if (object.half && object.half[1] > object.half[0]) wood(s, y, x + z, seed, 0.125, 0.07, 0.04, 1);
       else wood(s, x, z + y, seed, 0.125, 0.07, 0.04, 1);
-      s.gloss = 0.016;
+      s.gloss = 0.008;
       return;
     case M.book:
       book(s, object, x, y, z, lnx, ny, lnz);
@@ -351,8 +351,8 @@ function roundEdges(
   if (bx !== 0 || by !== 0 || bz !== 0) s.bend(bx * cos + bz * sin, by, -bx * sin + bz * cos);
 }
 
-function plaster(s: Surface, u: number, v: number): void {
-  s.scale(0.9 + 0.2 * fractal2(u * 2.2, v * 2.2, 5, 31));
+function plaster(s: Surface, u: number, v: number, mottling: number): void {
+  s.scale(1 + mottling * (fractal2(u * 2.2, v * 2.2, 5, 31) - 0.5));
   const e = 0.004;
   const h = fractal2(u * 28, v * 28, 3, 33);
   const a = (fractal2((u + e) * 28, v * 28, 3, 33) - h) * 0.55;

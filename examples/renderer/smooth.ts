@@ -8,9 +8,9 @@ export function smoothLight(light: LightBuffer, samples: number): void {
   const { width, height } = light;
   const variance = noiseOf(light, light.irradiance, light.irradianceSquare, samples);
   const mirroredVariance = noiseOf(light, light.mirrored, light.mirroredSquare, samples);
-  for (let level = 0; level < 4; level++) {
+  for (let level = 0; level < 5; level++) {
     filter(light, [light.irradiance, light.direction], variance, 1 << level, 24, false);
-    if (level < 3) filter(light, [light.mirrored], mirroredVariance, 1 << level, 90, true);
+    if (level < 4) filter(light, [light.mirrored], mirroredVariance, 1 << level, 90, true);
   }
   if (light.irradiance.length !== width * height * 3) throw new Error("light buffer changed size");
 }
@@ -53,7 +53,7 @@ function filter(
       const i = y * width + x;
       if (owner[i] < 0) continue;
       const li = luminance(guide, i);
-      const tolerance = 4 * Math.sqrt(noise[i]) + 0.02 * li + 1e-7;
+      const tolerance = 6 * Math.sqrt(noise[i]) + 0.02 * li + 1e-7;
       const nx = normal[i * 3];
       const ny = normal[i * 3 + 1];
       const nz = normal[i * 3 + 2];
