@@ -17,4 +17,25 @@ void extract(const Pass& pass, const std::vector<ConstTensor>& exposures, Tensor
   pass.record("conv_skip", skip);
 }
 
+void extract_backward(const Pass& pass, const std::vector<ConstTensor>& exposures, ConstTensor grad_out,
+                      ConstTensor grad_skip, const std::vector<Tensor>& input_gradients) {
+  const int count = static_cast<int>(exposures.size());
+  Workspace w(grad_out.batch, grad_out.height, grad_out.width, grad_out.channels);
+  const Tensor &first = w.skip, &second = w.entry, &features = w.stage, &grad = w.x, &other = w.local;
+  for (int i = 0; i < count; ++i) {
+    pass.convolution("conv_first.0", exposures[i], Padding::reflect, first);
+    pass.convolution("conv_first.1", first, Padding::reflect, second);
+    pass.ops.fold_exposure_backward(grad_out, count, i, grad);
+    if (i == count / 2) {
+      pass.convolution("conv_first.2", second, Padding::reflect, features);
+      pass.convolution_backward("conv_skip", features, Padding::zero, grad_skip, other);
+      pass.ops.add(grad, other, grad);
+    }
+    pass.convolution_backward("conv_first.2", second, Padding::reflect, grad, other);
+    pass.convolution_backward("conv_first.1", first, Padding::reflect, other, grad);
+    pass.convolution_backward("conv_first.0", exposures[i], Padding::reflect, grad,
+                              input_gradients.empty() ? Tensor{} : input_gradients[i]);
+  }
+}
+
 }  // namespace smhdr::network

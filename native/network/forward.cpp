@@ -22,6 +22,23 @@ void Pass::convolution(const std::string& name, ConstTensor x, Padding padding, 
   ops.convolution({x, weight(name + ".weight"), weight(name + ".bias"), padding, add, sigmoid, out});
 }
 
+MlpGradients Pass::mlp_gradients(const std::string& name, NormGradients norm) const {
+  return {norm, gradient(name + ".fc1.weight"), gradient(name + ".fc1.bias"), gradient(name + ".fc2.weight"),
+          gradient(name + ".fc2.bias")};
+}
+
+void Pass::convolution_backward(const std::string& name, ConstTensor x, Padding padding, ConstTensor grad_out,
+                                Tensor grad_x) const {
+  ops.convolution_backward(
+      {x, weight(name + ".weight"), padding, grad_out, gradient(name + ".weight"), gradient(name + ".bias"), grad_x});
+}
+
+const float* Pass::keep_factors(int stage, int block, int branch, int batch) const {
+  if (!keep) return nullptr;
+  for (int s = 0; s < stage; ++s) block += config.stages[s].blocks;
+  return keep + (int64_t{block} * 2 + branch) * batch;
+}
+
 Workspace::Workspace(int batch, int height, int width, int channels) {
   const int64_t size = int64_t{batch} * height * width * channels;
   storage.reset(new (std::nothrow) float[size * kTensors]);
@@ -69,6 +86,11 @@ Status check_forward(const NetworkConfig& config, const ForwardInput& input) {
       return invalid_argument("mask.mode: expected 0, 1 or 2, not " + std::to_string(mode) + ".");
     if (mode == 1 && !input.mask.map) return invalid_argument("mask.map: missing, though a mode asks for it.");
   }
+  size_t blocks = 0;
+  for (const StageConfig& stage : config.stages) blocks += stage.blocks;
+  if (!input.keep.empty() && input.keep.size() != blocks * 2 * first.batch)
+    return invalid_argument("keep: expected " + std::to_string(blocks * 2 * first.batch) + " factors, not " +
+                            std::to_string(input.keep.size()) + ".");
   if (input.sums && !input.sums->recording) {
     if (input.sums->values.size() != image_sums_count(config))
       return invalid_argument("sums: expected those of another pass of this network.");
@@ -81,7 +103,7 @@ int64_t forward_bytes(const NetworkConfig& config, int batch, int height, int wi
 }
 
 Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops& ops, const ForwardInput& input,
-               Tensor out, Trace* trace, const Progress* progress) {
+               Tensor out, Trace* trace, const Progress* progress, Tape* tape) {
   if (Status status = check_forward(config, input); !status.ok()) return status;
   const ConstTensor& shape = input.exposures[0];
   if (out.batch != shape.batch || out.height != shape.height || out.width != shape.width || out.channels != 3)
@@ -92,13 +114,15 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
   std::vector<ImageSums> sums(input.sums ? image_sums_count(config) : 0);
   if (input.sums && !input.sums->recording)
     for (size_t i = 0; i < sums.size(); ++i) sums[i] = {ImageSums::Mode::given, input.sums->values[i]};
-  const Pass pass{config,
-                  parameters,
-                  ops,
-                  trace,
-                  static_cast<int>(input.exposures.size()),
-                  input.mask,
-                  input.sums ? &sums : nullptr};
+  Pass pass{config,
+            parameters,
+            ops,
+            trace,
+            static_cast<int>(input.exposures.size()),
+            input.mask,
+            input.sums ? &sums : nullptr};
+  pass.tape = tape;
+  pass.keep = input.keep.empty() ? nullptr : input.keep.data();
   const auto plain_mlp = [&](const std::string& name, Tensor x) {
     MlpArgs mlp;
     mlp.x = x;
@@ -117,6 +141,7 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
   const Error cancelled{ErrorCode::cancelled, "Cancelled."};
 
   extract(pass, input.exposures, w.x, w.skip, w.stage, w.scratch);
+  pass.remember("folded", w.x);
   ops.layer_norm(w.x, pass.norm("patch_embed.norm"), w.entry);
   pass.record("patch_embed", w.entry);
   // x = MLP(x0): not in place, x0 is added back before every exposure block.
@@ -137,13 +162,16 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
       if (stop()) return cancelled;
     }
     const std::string name = std::to_string(s);
+    pass.remember("layers." + name + ".conv", w.stage);
     pass.convolution("layers." + name + ".conv", w.stage, Padding::zero, *spare, x->data);
     pass.record("layers." + name, *spare);
     ops.add(*spare, w.entry, *spare);
     exposure_block(pass, static_cast<int>(s), *spare, *x);
+    pass.remember("mlps." + name, *x);
     plain_mlp("mlps." + name, *x);
     if (stop()) return cancelled;
   }
+  pass.remember("norm", *x);
   ops.layer_norm(*x, pass.norm("norm"), *spare);
   pass.record("norm", *spare);
   if (trace) {  // the fused sum below never shows this module's own output
@@ -155,6 +183,7 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
     pass.convolution("conv_end", *x, Padding::zero, out);
     pass.record("conv_end", out);
   }
+  pass.remember("conv_end", *x);
   pass.convolution("conv_end", *x, Padding::zero, out, nullptr, true);
   if (input.sums && input.sums->recording) {
     input.sums->values.clear();

@@ -1,6 +1,8 @@
 // The network's blocks, one a file: what each reads from the parameters and how it runs. Shared plumbing is here.
 #pragma once
 
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "ops/ops.h"
@@ -19,6 +21,27 @@ struct Pass {
   std::vector<ImageSums>* sums;  // one an op that takes any, in order; null: every image its own
   mutable size_t next_sums = 0;
 
+  Tape* tape = nullptr;                     // forward: filled where not null
+  const float* keep = nullptr;              // see ForwardInput
+  const ParameterMap* gradients = nullptr;  // backward
+
+  void remember(const std::string& name, ConstTensor value) const {
+    if (tape) tape->keep(name, value);
+  }
+  /// Stochastic-depth factors of block `block` of `stage`: [batch] for the attention (branch 0) or the MLP (1).
+  const float* keep_factors(int stage, int block, int branch, int batch) const;
+  /// The accumulator of a parameter's gradient; null if frozen.
+  float* gradient(const std::string& name) const {
+    const auto it = gradients->find(name);
+    return it == gradients->end() ? nullptr : it->second.data;
+  }
+  NormGradients norm_gradients(const std::string& name) const {
+    return {gradient(name + ".weight"), gradient(name + ".bias")};
+  }
+  MlpGradients mlp_gradients(const std::string& name, NormGradients norm = {}) const;
+  void convolution_backward(const std::string& name, ConstTensor x, Padding padding, ConstTensor grad_out,
+                            Tensor grad_x) const;
+
   ImageSums* image_sums() const { return sums ? &(*sums)[next_sums++] : nullptr; }
 
   const float* weight(const std::string& name) const { return parameters.at(name).data; }
@@ -31,7 +54,7 @@ struct Pass {
                    bool sigmoid = false) const;
 };
 
-/// The intermediates of one pass, all [batch, height, width, C].
+/// The intermediates of one forward pass, all [batch, height, width, C].
 struct Workspace {
   explicit Workspace(int batch, int height, int width, int channels);
   static constexpr int kTensors = 6;
@@ -48,5 +71,13 @@ void masked_block(const Pass& pass, int stage, int block, Tensor x, Tensor local
 
 /// Inter-exposure channel attention block: out from x (they may not be the same).
 void exposure_block(const Pass& pass, int stage, ConstTensor x, Tensor out);
+
+// Backward: `grad` holds the gradient of the block's output on entry and of its input on exit; `x` is the block's
+// input.
+void extract_backward(const Pass& pass, const std::vector<ConstTensor>& exposures, ConstTensor grad_out,
+                      ConstTensor grad_skip, const std::vector<Tensor>& input_gradients);
+void masked_block_backward(const Pass& pass, int stage, int block, ConstTensor x, Tensor grad, Tensor middle,
+                           Tensor spare);
+void exposure_block_backward(const Pass& pass, int stage, ConstTensor x, Tensor grad, Tensor middle);
 
 }  // namespace smhdr::network

@@ -189,6 +189,26 @@ class CpuOps final : public Ops {
     });
   }
 
+  void convolution_backward(const ConvolutionBackwardArgs& args) override { reference::convolution_backward(args); }
+  void layer_norm_backward(ConstTensor x, NormWeights weights, ConstTensor grad_out, NormGradients gradients,
+                           Tensor grad_x) override {
+    reference::layer_norm_backward(x, weights, grad_out, gradients, grad_x);
+  }
+  void mlp_backward(const MlpBackwardArgs& args) override { reference::mlp_backward(args); }
+  void window_attention_backward(const AttentionBackwardArgs& args) override {
+    reference::window_attention_backward(args);
+  }
+  void local_branch_backward(const LocalBranchBackwardArgs& args) override { reference::local_branch_backward(args); }
+  void exposure_attention_backward(const ExposureAttentionBackwardArgs& args) override {
+    reference::exposure_attention_backward(args);
+  }
+  void fold_exposure_backward(ConstTensor grad_out, int exposures, int slot, Tensor grad_features) override {
+    reference::fold_exposure_backward(grad_out, exposures, slot, grad_features);
+  }
+  void sigmoid_backward(ConstTensor out, ConstTensor grad_out, Tensor grad_x) override {
+    for (int64_t i = 0; i < out.size(); ++i) grad_x.data[i] = grad_out.data[i] * out.data[i] * (1 - out.data[i]);
+  }
+
  private:
   /// Everything after the normalisation is linear once the C x C attention is known: out = x + product z.
   /// q = Wq tile(z_r), so q k^T and both norms follow from the Gram matrix of z.

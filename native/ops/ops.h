@@ -138,6 +138,73 @@ struct ExposureAttentionArgs {
   TraceScope trace = {};
 };
 
+// Backward. Each op gets what its forward got and recomputes what it needs. Parameter gradients are added to the
+// accumulators given; a null one is a frozen parameter and costs nothing.
+
+struct NormGradients {
+  float *gain = nullptr, *bias = nullptr;
+};
+
+struct ConvolutionBackwardArgs {
+  ConstTensor x;
+  const float* weight;
+  Padding padding = Padding::zero;
+  ConstTensor grad_out;  // of conv + bias, before any sigmoid
+  float *grad_weight = nullptr, *grad_bias = nullptr;
+  Tensor grad_x = {};  // overwritten; null data: not wanted
+};
+
+struct MlpGradients {
+  NormGradients norm;
+  float *fc1_weight = nullptr, *fc1_bias = nullptr, *fc2_weight = nullptr, *fc2_bias = nullptr;
+};
+
+struct MlpBackwardArgs {
+  MlpArgs forward;  // its out is not used
+  ConstTensor grad_out;
+  MlpGradients gradients;
+  Tensor grad_x;  // overwritten, the residual's share included; may be grad_out
+};
+
+struct AttentionGradients {
+  NormGradients norm;
+  float *qkv_weight = nullptr, *qkv_bias = nullptr, *proj_weight = nullptr, *proj_bias = nullptr, *bias_table = nullptr;
+};
+
+struct AttentionBackwardArgs {
+  AttentionArgs forward;  // its out is not used
+  ConstTensor grad_out;
+  AttentionGradients gradients;
+  Tensor grad_x;  // overwritten, the residual's share included; may be grad_out
+};
+
+struct LocalBranchGradients {
+  NormGradients norm;
+  float *depthwise1_weight = nullptr, *depthwise1_bias = nullptr;
+  float *channel1_weight = nullptr, *channel1_bias = nullptr, *channel2_weight = nullptr, *channel2_bias = nullptr;
+  float *spatial_weight = nullptr, *spatial_bias = nullptr;
+  float *depthwise2_weight = nullptr, *depthwise2_bias = nullptr;
+};
+
+struct LocalBranchBackwardArgs {
+  LocalBranchArgs forward;  // its out and sums are not used: each image has its own sums
+  ConstTensor grad_out;
+  LocalBranchGradients gradients;
+  Tensor grad_x;  // added to
+};
+
+struct ExposureAttentionGradients {
+  NormGradients norm;
+  float *q = nullptr, *k = nullptr, *v = nullptr, *out = nullptr;
+};
+
+struct ExposureAttentionBackwardArgs {
+  ExposureAttentionArgs forward;  // its out and sums are not used
+  ConstTensor grad_out;
+  ExposureAttentionGradients gradients;
+  Tensor grad_x;  // overwritten, the residual's share included; may be grad_out
+};
+
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -155,6 +222,19 @@ class Ops {
   virtual void copy(ConstTensor from, Tensor to) = 0;
   /// out = a + b, elementwise; out may be a or b.
   virtual void add(ConstTensor a, ConstTensor b, Tensor out) = 0;
+
+  virtual void convolution_backward(const ConvolutionBackwardArgs& args) = 0;
+  /// grad_x is overwritten and may be grad_out.
+  virtual void layer_norm_backward(ConstTensor x, NormWeights weights, ConstTensor grad_out, NormGradients gradients,
+                                   Tensor grad_x) = 0;
+  virtual void mlp_backward(const MlpBackwardArgs& args) = 0;
+  virtual void window_attention_backward(const AttentionBackwardArgs& args) = 0;
+  virtual void local_branch_backward(const LocalBranchBackwardArgs& args) = 0;
+  virtual void exposure_attention_backward(const ExposureAttentionBackwardArgs& args) = 0;
+  /// Gradient of the features from that of the folded tensor; overwrites grad_features.
+  virtual void fold_exposure_backward(ConstTensor grad_out, int exposures, int slot, Tensor grad_features) = 0;
+  /// grad_x = grad_out * out * (1 - out), for out = sigmoid(x); grad_x may be grad_out.
+  virtual void sigmoid_backward(ConstTensor out, ConstTensor grad_out, Tensor grad_x) = 0;
 };
 
 constexpr int kWindow = 8;

@@ -1,15 +1,16 @@
 // The network against reference numbers made with PyTorch: every output and every traced module, on the reference
 // ops and on the CPU kernels of every instruction set this machine has.
+#include "golden.h"
+
 #include <algorithm>
 #include <cmath>
 #include <string>
 
 #include "check.h"
 #include "ops/ops.h"
-#include "safetensors.h"
-#include "smhdr/network.h"
 
 using namespace smhdr;
+using test::channels_last;
 using test::StoredTensor;
 
 namespace {
@@ -22,16 +23,6 @@ constexpr Case kCases[] = {{"B", "n3_16x16", false}, {"B", "n3_24x40_b2", false}
                            {"B", "n1_16x16", false}, {"B", "n3_8x8", false},      {"C", "n5_16x24", false},
                            {"C", "n2_16x16", false}, {"D", "n3_16x16", false},    {"D", "n1_16x16", false},
                            {"A", "n5_32x48", false}, {"A", "n3_64x64", true},     {"A", "n3_128x128", true}};
-
-/// NCHW to channels-last, channels [first, first + count).
-std::vector<float> channels_last(const StoredTensor& t, int64_t first, int64_t count) {
-  const int64_t b = t.shape[0], c = t.shape[1], area = t.shape[2] * t.shape[3];
-  std::vector<float> out(b * area * count);
-  for (int64_t i = 0; i < b; ++i)
-    for (int64_t p = 0; p < area; ++p)
-      for (int64_t k = 0; k < count; ++k) out[(i * area + p) * count + k] = t.values[(i * c + first + k) * area + p];
-  return out;
-}
 
 /// Largest difference from a stored trace, whose layout its rank and the value's shape tell.
 double difference(ConstTensor value, const StoredTensor& stored) {
@@ -64,40 +55,22 @@ struct Comparison final : Trace {
 };
 
 void run(const Case& c, Ops& ops, bool every_trace) {
-  const std::string folder = test::golden_folder() + "/";
-  auto weights = test::read_safetensors(folder + c.config + "_weights.safetensors");
-  const auto data = test::read_safetensors(folder + c.config + "_" + c.name + ".safetensors");
-  if (weights.empty() || data.empty()) {
+  test::Golden golden(c.config, c.name);
+  if (!golden.found) {
     ++test::skipped;
-    std::printf("skipped %s %s: no reference numbers in %s\n", c.config, c.name, folder.c_str());
+    std::printf("skipped %s %s: no reference numbers in %s\n", c.config, c.name, test::golden_folder().c_str());
     return;
   }
-  ParameterMap parameters;
-  for (auto& [name, t] : weights) parameters[name] = {t.shape, t.values.data()};
-  const auto config = NetworkConfig::infer(parameters);
-  if (!CHECK(config.ok())) return;
-
-  const StoredTensor& input = data.at("input");
-  const int n = static_cast<int>(input.shape[1] / 6), batch = static_cast<int>(input.shape[0]),
-            height = static_cast<int>(input.shape[2]), width = static_cast<int>(input.shape[3]);
-  std::vector<std::vector<float>> exposures;
-  ForwardInput forward_input;
-  for (int i = 0; i < n; ++i) {
-    exposures.push_back(channels_last(input, 6 * i, 6));
-    forward_input.exposures.push_back({exposures.back().data(), batch, height, width, 6});
-  }
-  std::vector<float> result(int64_t{batch} * height * width * 3);
-  const Tensor out{result.data(), batch, height, width, 3};
-  const std::vector<float> map = channels_last(data.at("mask_map"), 0, 1);
+  const auto& data = golden.data;
+  std::vector<float> result(int64_t{golden.batch} * golden.height * golden.width * 3);
+  const Tensor out = golden.picture(result.data(), 3);
   const char* outputs[] = {"out_nomask", "out_hardmask", "out_importance"};
   for (int mode = 0; mode < 3; ++mode) {
-    forward_input.mask.mode.assign(mode == 0 ? 0 : config.value().stages.size(), mode);
-    forward_input.mask.map = map.data();
+    golden.set_mask(mode);
     Comparison traces;
     traces.stored = &data;
     std::fill(result.begin(), result.end(), NAN);
-    const Status status = forward(config.value(), parameters, ops, forward_input, out, mode == 0 ? &traces : nullptr);
-    CHECK(status.ok());
+    CHECK(forward(golden.config, golden.parameters, ops, golden.input, out, mode == 0 ? &traces : nullptr).ok());
     const double d = difference(out, data.at(outputs[mode]));
     CHECK(d <= 1e-4);
     if (mode == 0) {

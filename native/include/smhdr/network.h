@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -55,12 +56,27 @@ struct SharedSums {
   std::vector<std::vector<double>> values;
 };
 
+/// Values of a forward pass that its backward pass needs: the inputs of the blocks; what is inside is computed again.
+class Tape {
+ public:
+  /// Copies `value` under `name`.
+  void keep(const std::string& name, ConstTensor value);
+  ConstTensor at(const std::string& name) const { return kept_.at(name); }
+  int64_t bytes() const;
+
+ private:
+  std::vector<std::unique_ptr<float[]>> storage_;
+  std::map<std::string, ConstTensor> kept_;
+};
+
 struct ForwardInput {
   /// One tensor [batch, height, width, 6] an exposure, shortest first: linearised radiance RGB, then the pixel values
   /// RGB. Height and width are multiples of 8; all alike.
   std::vector<ConstTensor> exposures;
   MaskOptions mask;
   SharedSums* sums = nullptr;  // null: every image its own
+  /// Stochastic depth: factors [block over all stages][attention, MLP][batch], 0 or 1 / (1 - p). Empty: all 1.
+  std::vector<float> keep;
 };
 
 /// Checks sizes, channel counts and that this width can take this many exposures.
@@ -72,6 +88,13 @@ int64_t forward_bytes(const NetworkConfig& config, int batch, int height, int wi
 /// out [batch, height, width, 3], radiance in [0, 1]. `parameters` hold every name of config.parameter_shapes().
 /// `trace` may be null. Stopping is polled between blocks.
 Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops& ops, const ForwardInput& input,
-               Tensor out, Trace* trace = nullptr, const struct Progress* progress = nullptr);
+               Tensor out, Trace* trace = nullptr, const struct Progress* progress = nullptr, Tape* tape = nullptr);
+
+/// Gradients of a loss, given that of `out` and the tape of the forward pass with the same input. `gradients` hold
+/// accumulators like the parameters' to add to; a parameter without one is frozen and costs no weight gradient.
+/// `input_gradients`: one tensor like each exposure, overwritten; empty: not wanted.
+Status backward(const NetworkConfig& config, const ParameterMap& parameters, Ops& ops, const ForwardInput& input,
+                const Tape& tape, ConstTensor out, ConstTensor grad_out, const ParameterMap& gradients,
+                const std::vector<Tensor>& input_gradients = {});
 
 }  // namespace smhdr

@@ -81,4 +81,89 @@ void exposure_attention(const ExposureAttentionArgs& a) {
   for (int64_t i = 0; i < result.view.size(); ++i) a.out.data[i] = a.x.data[i] + result.view.data[i];
 }
 
+void exposure_attention_backward(const ExposureAttentionBackwardArgs& args) {
+  const ExposureAttentionArgs& a = args.forward;
+  const int channels = a.x.channels, slot = channels / a.exposures, heads = 4 * a.exposures, depth = channels / heads;
+  const int64_t area = int64_t{a.x.height} * a.x.width;
+  Buffer z = Buffer::like(a.x, channels), tiled = Buffer::like(a.x, channels), q = Buffer::like(a.x, channels),
+         k = Buffer::like(a.x, channels), v = Buffer::like(a.x, channels), mixed = Buffer::like(a.x, channels),
+         grad_mixed = Buffer::like(a.x, channels), grad_q = Buffer::like(a.x, channels),
+         grad_k = Buffer::like(a.x, channels), grad_v = Buffer::like(a.x, channels),
+         grad_z = Buffer::like(a.x, channels), grad_tiled = Buffer::like(a.x, channels);
+  layer_norm(a.x, a.weights.norm, z.view);
+  const int first = a.exposures / 2 * slot;
+  for (int64_t p = 0; p < a.x.pixels(); ++p)
+    for (int c = 0; c < channels; ++c) tiled.view.data[p * channels + c] = z.view.data[p * channels + first + c % slot];
+  linear(tiled.view, a.weights.q, nullptr, q.view);
+  linear(z.view, a.weights.k, nullptr, k.view);
+  linear(z.view, a.weights.v, nullptr, v.view);
+
+  // out's gradient of `mixed` needs no value of it; its own weight gradient does, below.
+  linear_backward(mixed.view, a.weights.out, args.grad_out, nullptr, nullptr, grad_mixed.view);
+  for (int b = 0; b < a.x.batch; ++b) {
+    const float *qi = q.view.image(b).data, *ki = k.view.image(b).data, *vi = v.view.image(b).data,
+                *gi = grad_mixed.view.image(b).data;
+    const auto dot = [&](const float* left, int l, const float* right, int r) {
+      double sum = 0;
+      for (int64_t p = 0; p < area; ++p) sum += double(left[p * channels + l]) * right[p * channels + r];
+      return sum;
+    };
+    for (int h = 0; h < heads; ++h) {
+      const int start = h * depth;
+      std::vector<double> query_norm(depth), key_norm(depth), cosine(depth * depth), attention(depth * depth),
+          grad_dot(depth * depth), grad_query_norm(depth), grad_key_norm(depth);
+      for (int i = 0; i < depth; ++i) {
+        query_norm[i] = std::fmax(std::sqrt(dot(qi, start + i, qi, start + i)), 1e-12);
+        key_norm[i] = std::fmax(std::sqrt(dot(ki, start + i, ki, start + i)), 1e-12);
+      }
+      for (int i = 0; i < depth; ++i) {
+        double largest = -INFINITY, total = 0, along = 0;
+        std::vector<double> grad_attention(depth);
+        for (int j = 0; j < depth; ++j) {
+          cosine[i * depth + j] = dot(qi, start + i, ki, start + j) / (query_norm[i] * key_norm[j]);
+          largest = std::fmax(largest, cosine[i * depth + j]);
+        }
+        for (int j = 0; j < depth; ++j) total += attention[i * depth + j] = std::exp(cosine[i * depth + j] - largest);
+        for (int j = 0; j < depth; ++j) {
+          attention[i * depth + j] /= total;
+          grad_attention[j] = dot(gi, start + i, vi, start + j);
+          along += attention[i * depth + j] * grad_attention[j];
+        }
+        for (int j = 0; j < depth; ++j) {
+          const double slope = attention[i * depth + j] * (grad_attention[j] - along);
+          grad_dot[i * depth + j] = slope / (query_norm[i] * key_norm[j]);
+          grad_query_norm[i] -= slope * cosine[i * depth + j] / query_norm[i];
+          grad_key_norm[j] -= slope * cosine[i * depth + j] / key_norm[j];
+        }
+      }
+      for (int64_t p = 0; p < area; ++p)
+        for (int i = 0; i < depth; ++i) {
+          const int64_t at = p * channels + start + i;
+          double to_q = grad_query_norm[i] * qi[at] / query_norm[i], to_k = grad_key_norm[i] * ki[at] / key_norm[i],
+                 to_v = 0, value = 0;
+          for (int j = 0; j < depth; ++j) {
+            const int64_t other = p * channels + start + j;
+            to_q += grad_dot[i * depth + j] * ki[other];
+            to_k += grad_dot[j * depth + i] * qi[other];
+            to_v += attention[j * depth + i] * gi[other];
+            value += attention[i * depth + j] * vi[other];
+          }
+          grad_q.view.image(b).data[at] = static_cast<float>(to_q);
+          grad_k.view.image(b).data[at] = static_cast<float>(to_k);
+          grad_v.view.image(b).data[at] = static_cast<float>(to_v);
+          mixed.view.image(b).data[at] = static_cast<float>(value);
+        }
+    }
+  }
+  linear_backward(mixed.view, a.weights.out, args.grad_out, args.gradients.out, nullptr, grad_mixed.view);
+  linear_backward(z.view, a.weights.k, grad_k.view, args.gradients.k, nullptr, grad_z.view);
+  linear_backward(z.view, a.weights.v, grad_v.view, args.gradients.v, nullptr, grad_z.view, true);
+  linear_backward(tiled.view, a.weights.q, grad_q.view, args.gradients.q, nullptr, grad_tiled.view);
+  for (int64_t p = 0; p < a.x.pixels(); ++p)
+    for (int c = 0; c < channels; ++c)
+      grad_z.view.data[p * channels + first + c % slot] += grad_tiled.view.data[p * channels + c];
+  layer_norm_backward(a.x, a.weights.norm, grad_z.view, args.gradients.norm, grad_z.view);
+  for (int64_t i = 0; i < grad_z.view.size(); ++i) args.grad_x.data[i] = args.grad_out.data[i] + grad_z.view.data[i];
+}
+
 }  // namespace smhdr::reference

@@ -16,7 +16,23 @@ void local_branch(const LocalBranchArgs& args);
 void exposure_attention(const ExposureAttentionArgs& args);
 void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out);
 
+void convolution_backward(const ConvolutionBackwardArgs& args);
+/// grad_x is overwritten; null gradients are left out.
+void depthwise_backward(ConstTensor x, const float* weight, ConstTensor grad_out, float* grad_weight, float* grad_bias,
+                        Tensor grad_x);
+void layer_norm_backward(ConstTensor x, NormWeights weights, ConstTensor grad_out, NormGradients gradients,
+                         Tensor grad_x);
+/// grad_x is overwritten (or added to, if `accumulate`); grad_bias may be null.
+void linear_backward(ConstTensor x, const float* weight, ConstTensor grad_out, float* grad_weight, float* grad_bias,
+                     Tensor grad_x, bool accumulate = false);
+void mlp_backward(const MlpBackwardArgs& args);
+void window_attention_backward(const AttentionBackwardArgs& args);
+void local_branch_backward(const LocalBranchBackwardArgs& args);
+void exposure_attention_backward(const ExposureAttentionBackwardArgs& args);
+void fold_exposure_backward(ConstTensor grad_out, int exposures, int slot, Tensor grad_features);
+
 double gelu(double x);
+double gelu_slope(double x);
 double sigmoid(double x);
 /// Mirrors an index about the borders without repeating them (-1 -> 1); a length of 1 gives 0.
 int reflect(int at, int length);

@@ -1,0 +1,76 @@
+// SMNet from the gradient of its output to those of its parameters and inputs. The tape holds the blocks' inputs.
+#include <algorithm>
+#include <new>
+
+#include "network/layers.h"
+
+namespace smhdr {
+
+void Tape::keep(const std::string& name, ConstTensor value) {
+  storage_.emplace_back(new float[value.size()]);
+  std::copy_n(value.data, value.size(), storage_.back().get());
+  kept_[name] = {storage_.back().get(), value.batch, value.height, value.width, value.channels};
+}
+
+int64_t Tape::bytes() const {
+  int64_t total = 0;
+  for (const auto& [name, value] : kept_) total += value.size() * static_cast<int64_t>(sizeof(float));
+  return total;
+}
+
+using namespace network;
+
+Status backward(const NetworkConfig& config, const ParameterMap& parameters, Ops& ops, const ForwardInput& input,
+                const Tape& tape, ConstTensor out, ConstTensor grad_out, const ParameterMap& gradients,
+                const std::vector<Tensor>& input_gradients) {
+  if (Status status = check_forward(config, input); !status.ok()) return status;
+  if (!input_gradients.empty() && input_gradients.size() != input.exposures.size())
+    return invalid_argument("input_gradients: expected none or one for each exposure.");
+  if (out.size() != grad_out.size() || out.channels != 3) return invalid_argument("grad_out: must be like out.");
+  Pass pass{config, parameters, ops, nullptr, static_cast<int>(input.exposures.size()), input.mask, nullptr};
+  pass.keep = input.keep.empty() ? nullptr : input.keep.data();
+  pass.gradients = &gradients;
+  Workspace w(out.batch, out.height, out.width, config.width);
+  if (!w.storage)
+    return Error{ErrorCode::out_of_memory, "Not enough memory for the network's gradients; use a smaller batch."};
+  const Tensor &grad_skip = w.skip, &grad_entry = w.entry, &grad_stage = w.stage, &grad = w.x, &spare = w.local,
+               &middle = w.scratch;
+  const auto mlp_backward = [&](const std::string& name, ConstTensor x, Tensor g) {
+    MlpArgs forward;
+    forward.x = x;
+    forward.weights = pass.mlp(name);
+    ops.mlp_backward({forward, g, pass.mlp_gradients(name), g});
+  };
+
+  // The tail. The sigmoid's gradient goes into the first 3 / C of `middle`.
+  const Tensor logits{middle.data, out.batch, out.height, out.width, 3};
+  ops.sigmoid_backward(out, grad_out, logits);
+  pass.convolution_backward("conv_end", tape.at("conv_end"), Padding::zero, logits, grad_skip);
+  ops.layer_norm(tape.at("norm"), pass.norm("norm"), spare);
+  pass.convolution_backward("conv_after_body", spare, Padding::zero, grad_skip, grad);
+  ops.layer_norm_backward(tape.at("norm"), pass.norm("norm"), grad, pass.norm_gradients("norm"), grad);
+
+  std::fill_n(grad_entry.data, grad_entry.size(), 0.0f);
+  for (int s = static_cast<int>(config.stages.size()) - 1; s >= 0; --s) {
+    const std::string name = std::to_string(s);
+    mlp_backward("mlps." + name, tape.at("mlps." + name), grad);
+    exposure_block_backward(pass, s, tape.at("channel_layers." + name), grad, middle);
+    ops.add(grad_entry, grad, grad_entry);
+    // Through the blocks, and past them.
+    pass.convolution_backward("layers." + name + ".conv", tape.at("layers." + name + ".conv"), Padding::zero, grad,
+                              grad_stage);
+    for (int b = config.stages[s].blocks - 1; b >= 0; --b)
+      masked_block_backward(pass, s, b, tape.at("layers." + name + ".residual_group.blocks." + std::to_string(b)),
+                            grad_stage, middle, spare);
+    ops.add(grad, grad_stage, grad);
+  }
+  ops.layer_norm(tape.at("folded"), pass.norm("patch_embed.norm"), middle);
+  mlp_backward("mlp", middle, grad);
+  ops.add(grad, grad_entry, grad);
+  ops.layer_norm_backward(tape.at("folded"), pass.norm("patch_embed.norm"), grad,
+                          pass.norm_gradients("patch_embed.norm"), grad);
+  extract_backward(pass, input.exposures, grad, grad_skip, input_gradients);
+  return {};
+}
+
+}  // namespace smhdr

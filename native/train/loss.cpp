@@ -1,0 +1,30 @@
+#include <cmath>
+
+#include "smhdr/training.h"
+
+namespace smhdr {
+namespace {
+
+constexpr double kMu = 5000;
+const double kScale = 1 / std::log1p(kMu);
+
+}  // namespace
+
+float mu_law(float radiance) { return static_cast<float>(std::log1p(kMu * radiance) * kScale); }
+
+double mu_law_loss(ConstTensor prediction, ConstTensor truth, const float* weights, Tensor grad) {
+  double total = 0;
+  const double share = 1 / double(prediction.size());
+  for (int64_t i = 0; i < prediction.size(); ++i) {
+    const double weight = weights ? weights[i / prediction.channels] : 1.0, p = prediction.data[i];
+    const double difference = (std::log1p(kMu * p) - std::log1p(kMu * truth.data[i])) * kScale;
+    total += std::fabs(weight * difference);
+    if (grad.data) {
+      const double sign = (difference > 0) - (difference < 0);
+      grad.data[i] = static_cast<float>(sign * std::fabs(weight) * share * kScale * kMu / (1 + kMu * p));
+    }
+  }
+  return total * share;
+}
+
+}  // namespace smhdr
