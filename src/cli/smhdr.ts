@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { registerBuildAddon } from "./build-addon.js";
 import { registerDevices } from "./devices.js";
+import { registerImport } from "./import.js";
 import { registerMerge } from "./merge.js";
 import { registerSynthesize } from "./synthesize.js";
 
@@ -17,6 +18,7 @@ registerMerge(program);
 registerDevices(program);
 registerBuildAddon(program);
 registerSynthesize(program);
+registerImport(program);
 
 // A reader that has seen enough (smhdr ... | head) is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
