@@ -44,7 +44,17 @@ async function photographs(width: number, height: number, format: "jpeg" | "tiff
 /** Seconds of one merge; its peak is left in peak.txt. */
 function merge(paths: string[], outputs: string[]): number {
   const peak = join(folder, "peak.txt");
-  const args = ["--require", hook, join(root, "dist/cli/smhdr.js"), "merge", ...paths, "--ev", "0,1,2,3,4"];
+  const args = [
+    "--require",
+    hook,
+    join(root, "dist/cli/smhdr.js"),
+    "merge",
+    ...paths,
+    "--ev",
+    "0,1,2,3,4",
+    "--method",
+    "radiance",
+  ];
   const start = performance.now();
   const result = spawnSync(
     process.execPath,

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import sharp from "sharp";
 import { readRadiance } from "../../src/codec/read-radiance.js";
+import { hasDefaultModel } from "../../src/model/model.js";
 import { photograph } from "./photographs.js";
 import { jsonLines, smhdr, start } from "./process.js";
 
@@ -33,7 +34,7 @@ describe("smhdr merge", () => {
 
   it("recovers light that the middle exposure clipped, and little light that the shortest buried", async () => {
     const path = join(folder, "range.exr");
-    const result = await smhdr("merge", ...jpegs, "--align", "none", "-o", path);
+    const result = await smhdr("merge", ...jpegs, "--align", "none", "--method", "radiance", "-o", path);
     assert.equal(result.code, 0, result.stderr);
     const { data, width } = await readRadiance(path);
     const green = (x: number, y: number) => data[(y * width + x) * 3 + 1];
@@ -155,14 +156,17 @@ describe("smhdr merge, stopped or out of space", () => {
     );
   });
 
-  for (const [signal, stage] of [
-    ["SIGINT", "Reading"],
-    ["SIGINT", "Merging"],
-    ["SIGTERM", "Writing"],
+  for (const [signal, stage, method] of [
+    ["SIGINT", "Reading", "radiance"],
+    ["SIGINT", "Merging", "radiance"],
+    ["SIGINT", "Merging", "network"],
+    ["SIGTERM", "Writing", "radiance"],
   ] as const) {
-    it(`leaves nothing after ${signal} while ${stage.toLowerCase()}`, async () => {
+    it(`leaves nothing after ${signal} while ${stage.toLowerCase()} (${method})`, async (test) => {
+      if (method === "network" && !hasDefaultModel()) return test.skip("no model is shipped");
       const out = await mkdtemp(join(folder, "out-"));
-      const { process: child, finished } = start(["merge", ...large, "-o", join(out, "large.exr"), "--json"]);
+      const args = ["merge", ...large, "--method", method, "-o", join(out, "large.exr"), "--json"];
+      const { process: child, finished } = start(args);
       let text = "";
       child.stdout?.on("data", (part) => {
         text += part;
@@ -182,7 +186,7 @@ describe("smhdr merge, stopped or out of space", () => {
     if (mount.status !== 0) return test.skip("mounting a small file system is not allowed here");
     try {
       await writeFile(join(disk, "kept.txt"), "kept");
-      const result = await smhdr("merge", ...large, "-o", join(disk, "large.exr"));
+      const result = await smhdr("merge", ...large, "--method", "radiance", "-o", join(disk, "large.exr"));
       assert.equal(result.code, 1, result.stderr);
       assert.match(result.stderr, /no space left/);
       assert.deepEqual(await readdir(disk), ["kept.txt"]);
