@@ -3,9 +3,6 @@
 // the same instructions wherever a tile or strip begins.
 #include "ops/cpu/radiance_merge.h"
 
-// Lets the compiler turn square roots and selections into vector instructions; values are unaffected.
-#pragma GCC optimize("no-math-errno", "no-trapping-math")
-
 namespace smhdr::cpu::SMHDR_ISA {
 namespace {
 
@@ -164,14 +161,15 @@ void compare(const Tile& tile, int pair, int i, int j, int64_t y) {
   for (int c = 0; c < 3; ++c) {
     const float *ra = sa[c].at(), *rb = sb[c].at(), *up = above[c].at(), *down = below[c].at();
     float* __restrict deviation = out[kDeviation + c].at();
+    const float keep = c == 0 ? 0.0f : 1.0f;  // the first channel starts the sums over what an older row left
     const float to_light_a = 1.0f / ei.radiance_scale[c], to_light_b = 1.0f / ej.radiance_scale[c];
+#pragma GCC ivdep  // the rows written are none of those read
     for (int x = 0; x < kWidth; ++x) {
       const float a = ra[x], b = rb[x];
       const float clipped_a = smoothstep(clip, clip_scale, a * to_light_a);
       const float clipped_b = smoothstep(clip, clip_scale, b * to_light_b);
-      float difference = a - b;
-      difference *= 1.0f - (difference > 0 ? clipped_b : clipped_a);
-      difference *= seen_a[x] * seen_b[x];
+      const float above_b = at_least(a - b, 0.0f), below_b = at_most(a - b, 0.0f);
+      const float difference = (above_b * (1.0f - clipped_b) + below_b * (1.0f - clipped_a)) * (seen_a[x] * seen_b[x]);
       const float mean = 0.5f * (a + b);
       const float across = magnitude(rb[x + 1] - rb[x - 1]), along = magnitude(down[x] - up[x]);
       const float edge = across > along ? across : along;
@@ -182,8 +180,8 @@ void compare(const Tile& tile, int pair, int i, int j, int64_t y) {
       const float d = at_least(at_most(difference / __builtin_sqrtf(variance), limit), -limit);
       const float e = d * d * (1.0f / 3), s = bias / variance * (1.0f / 3);
       deviation[x] = d;
-      energy[x] = c == 0 ? e : energy[x] + e;
-      systematic[x] = c == 0 ? s : systematic[x] + s;
+      energy[x] = energy[x] * keep + e;
+      systematic[x] = systematic[x] * keep + s;
     }
   }
   // Beyond the image the border's evidence is repeated.
