@@ -100,7 +100,7 @@ async function dynamic(): Promise<void> {
     if (opencv.status !== 0)
       say(`skipped: OpenCV (${python} with cv2 and numpy is needed; SMHDR_PYTHON names another)`);
 
-    say("\nDynamic brackets: PSNR-mu and PSNR-l in dB, and after the slash of the reference exposure and of OpenCV");
+    say("\nDynamic brackets: PSNR-mu and PSNR-l in dB of the merge, the reference exposure alone, and OpenCV");
     say(`${"scene".padEnd(34)}   ours mu    ref mu opencv mu    ours l     ref l  opencv l`);
     const rows: number[][] = [];
     for (const { name, folder: place, bracket } of scenes) {
