@@ -1,7 +1,7 @@
 /**
  * Renders the example bracket: three photographs of a room with a bright window, and the true radiance.
  *
- *   npx tsx scripts/render-example.ts [--width 1152] [--seed 1] [--paths 36] [--grid 3] [--threads N] [-o examples/bracket]
+ *   npx tsx scripts/render-example.ts [--width 1152] [--seed 1] [--paths 16] [--grid 3] [--threads N] [-o examples/bracket]
  */
 import { mkdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
@@ -12,7 +12,7 @@ const { values } = parseArgs({
   options: {
     width: { type: "string", default: "1152" },
     seed: { type: "string", default: "1" },
-    paths: { type: "string", default: "36" },
+    paths: { type: "string", default: "16" },
     grid: { type: "string", default: "3" },
     coarseness: { type: "string", default: "2" },
     threads: { type: "string", default: String(availableParallelism()) },

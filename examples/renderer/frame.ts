@@ -181,7 +181,14 @@ export class Renderer {
   drawRow(shot: number, row: number, light: LightBuffer, picture: Float32Array): void {
     const { width, grid, seed } = this.settings;
     const pixel = new Float64Array(3);
+    const seen = [-1, 0, 1].map((step) =>
+      Int32Array.from({ length: width + 2 }, (_, i) => this.ownerAt(shot, i - 0.5, row + step + 0.5)),
+    );
     for (let column = 0; column < width; column++) {
+      const around = seen.flatMap((line) => [line[column], line[column + 1], line[column + 2]]);
+      const edge = around.some((owner) => owner !== around[4]);
+      const skyline =
+        edge && around.some((owner) => owner < 0 !== around[4] < 0 || (owner === CAT) !== (around[4] === CAT));
       const random = new Random(hashInts(seed + 1, column, row));
       const sum = [0, 0, 0];
       let count = 0;
@@ -202,14 +209,24 @@ export class Renderer {
           }
       };
       draw(2);
-      // Edges and fine texture get more samples.
-      if (most > 1.25 * least) draw(grid);
-      if (most > 3 * least) draw(2 * grid);
+      // Edges and fine texture get more samples, edges against the bright window most.
+      if (edge || most > 1.25 * least) draw(grid);
+      if (skyline || most > 2.5 * least) draw(2 * grid);
       picture.set(
         sum.map((v) => clamp(v / count)),
         (row * width + column) * 3,
       );
     }
+  }
+
+  /** The object seen at a position of a shot: -1 out of the window. */
+  private ownerAt(shot: number, x: number, y: number): number {
+    const { room } = this;
+    const cat = this.cats[shot];
+    const [dx, dy, dz] = this.cameras[shot].direction(x, y);
+    const hit = room.intersect(EYE[0], EYE[1], EYE[2], dx, dy, dz, FAR);
+    if (cat.occluded(EYE[0], EYE[1], EYE[2], dx, dy, dz, hit ? room.distance : FAR)) return CAT;
+    return hit ? room.owner : -1;
   }
 
   private sample(
@@ -250,7 +267,7 @@ export class Renderer {
     const towards = found[3] * s.nx + found[4] * s.ny + found[5] * s.nz;
     const strength = Math.hypot(found[3], found[4], found[5]);
     const relief =
-      s.through > 0 ? 1 : clamp((towards + 0.15 * strength) / (Math.max(away, 0) + 0.15 * strength + 1e-9), 0.25, 2);
+      s.through > 0 ? 1 : clamp((towards + 0.15 * strength) / (Math.max(away, 0) + 0.15 * strength + 1e-9), 0.4, 2);
     const sun = gather.sunlight(x, y, z, s.nx, s.ny, s.nz, s.through, cat, random);
     pixel[0] += s.r * (found[0] * relief + sun * SUN_IRRADIANCE[0]);
     pixel[1] += s.g * (found[1] * relief + sun * SUN_IRRADIANCE[1]);
