@@ -81,10 +81,10 @@ describe("mutated checkpoints are read or refused, in time", () => {
   const data = pickle(root);
   const golden = (name: string) => readFileSync(new URL(`../golden/${name}`, import.meta.url));
   const kinds: [string, number, (next: (below: number) => number) => Buffer][] = [
-    ["pickles in zip archives", 4000, (next) => zipWithPickle(mutate(data, next), storages)],
-    ["pickles in legacy files", 4000, (next) => legacyWithPickle(mutate(data, next), storages)],
-    ["small zip archives", 3000, (next) => mutate(zipCheckpoint(root, storages), next)],
-    ["small legacy files", 3000, (next) => mutate(legacyCheckpoint(root, storages), next)],
+    ["pickles in zip archives", 2500, (next) => zipWithPickle(mutate(data, next), storages)],
+    ["pickles in legacy files", 2500, (next) => legacyWithPickle(mutate(data, next), storages)],
+    ["small zip archives", 1500, (next) => mutate(zipCheckpoint(root, storages), next)],
+    ["small legacy files", 1500, (next) => mutate(legacyCheckpoint(root, storages), next)],
     ["PyTorch's zip archive", 100, (next) => mutate(golden("D_checkpoint.pth"), next)],
     ["PyTorch's legacy file", 100, (next) => mutate(golden("D_checkpoint_legacy.pth"), next)],
   ];
