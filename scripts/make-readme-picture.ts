@@ -1,7 +1,9 @@
 /**
  * Makes docs/example.jpg from the program's own output: the example's exposures above, the merged picture below.
  *
- *   npm run build && npx tsx scripts/make-readme-picture.ts
+ *   npm run build && npx tsx scripts/make-readme-picture.ts --method radiance
+ *
+ * Options go on to smhdr merge.
  */
 import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
@@ -18,9 +20,13 @@ const exposures = [1, 2, 3].map((k) => path(`examples/bracket/exposure-${k}.jpg`
 const folder = await mkdtemp(join(tmpdir(), "smhdr-picture-"));
 try {
   const merged = join(folder, "merged.png");
-  execFileSync(process.execPath, [path("dist/cli/smhdr.js"), "merge", ...exposures, "-o", merged], {
-    stdio: "inherit",
-  });
+  execFileSync(
+    process.execPath,
+    [path("dist/cli/smhdr.js"), "merge", ...exposures, "-o", merged, ...process.argv.slice(2)],
+    {
+      stdio: "inherit",
+    },
+  );
   const large = await sharp(merged).resize({ width: WIDTH }).toBuffer({ resolveWithObject: true });
   const each = Math.floor((WIDTH - GAP * (exposures.length - 1)) / exposures.length);
   const small = await Promise.all(
