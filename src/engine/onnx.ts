@@ -1,0 +1,197 @@
+import { createRequire } from "node:module";
+import { availableParallelism } from "node:os";
+import { Worker } from "node:worker_threads";
+import { type ErrorCode, SmhdrError, throwIfAborted } from "../errors.js";
+import type { SUMS_MODE } from "../model/onnx/network.js";
+import type { OnnxModel } from "../model/onnx/read.js";
+import type { Engine, EngineInput } from "./engine.js";
+
+/** What ONNX Runtime can compute on; which of them it brings depends on the operating system. */
+export const ONNX_PROVIDERS = ["cpu", "webgpu", "directml", "coreml", "cuda"] as const;
+export type OnnxProvider = (typeof ONNX_PROVIDERS)[number];
+
+/** What ONNX Runtime calls them. */
+export const providerNames: Readonly<Record<OnnxProvider, string>> = {
+  cpu: "cpu",
+  webgpu: "webgpu",
+  directml: "dml",
+  coreml: "coreml",
+  cuda: "cuda",
+};
+
+/** What the threads say to each other; an answer has its question's id. */
+export type ToWorker = { readonly id: number } & (OpenRequest | RunRequest);
+export interface OpenRequest {
+  readonly kind: "open";
+  readonly bytes: Uint8Array;
+  readonly exposures: number;
+  /** In the order to try; the first that works is used. */
+  readonly providers: readonly OnnxProvider[];
+  readonly threads: number;
+}
+export interface RunRequest {
+  readonly kind: "run";
+  readonly input: EngineInput;
+  readonly mode: keyof typeof SUMS_MODE;
+  readonly given: Float32Array | undefined;
+}
+export interface Opened {
+  readonly provider: OnnxProvider;
+  /** Why the providers before it are not used. */
+  readonly refusals: readonly string[];
+}
+export interface Computed {
+  /** [batch, height, width, 3] */
+  readonly radiance: Float32Array;
+  /** The image-wide sums of the first image. */
+  readonly sums: Float32Array;
+}
+export type FromWorker = { readonly id: number } & (
+  | { readonly answer: Opened | Computed }
+  | { readonly code: ErrorCode; readonly message: string }
+);
+
+export interface OnnxOptions {
+  /** The first that works is used; cpu always is the last. Default: cpu. */
+  readonly providers?: readonly OnnxProvider[] | undefined;
+  /** Of the processor; 0, the default: one for every processor. */
+  readonly threads?: number | undefined;
+}
+
+/** Whether the optional package onnxruntime-node is installed. */
+export function hasOnnxRuntime(): boolean {
+  try {
+    createRequire(import.meta.url).resolve("onnxruntime-node");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Values of width C, and of attention's logits, that ONNX Runtime holds at once for a pixel (measured on the processor). */
+const LIVE_VALUES = 16;
+const LIVE_LOGITS = 2;
+const WINDOW_TOKENS = 64;
+
+/**
+ * The network in ONNX Runtime, in a thread of its own: ONNX Runtime blocks the thread it runs in. A run cannot be stopped
+ * inside ONNX Runtime: a cancelled one is rejected at once, and its thread ends when its tile is done. What other
+ * providers than the processor compute is compared with it once, before it is trusted.
+ *
+ * `refusals` says which providers were tried in vain, and why.
+ * @throws SmhdrError UNSUPPORTED where onnxruntime-node is not installed, BAD_INPUT for a model it cannot load.
+ */
+export async function createOnnxEngine(
+  model: OnnxModel,
+  { providers = [], threads = 0 }: OnnxOptions = {},
+): Promise<{ readonly engine: Engine; readonly provider: OnnxProvider; readonly refusals: readonly string[] }> {
+  if (!hasOnnxRuntime()) {
+    throw new SmhdrError(
+      "UNSUPPORTED",
+      'device: "onnx" needs the package onnxruntime-node: npm install onnxruntime-node',
+    );
+  }
+  const thread = new Thread();
+  const { provider, refusals } = await thread.ask<Opened>({
+    kind: "open",
+    bytes: model.bytes,
+    exposures: model.exposures,
+    providers: [...new Set([...providers, "cpu" as const])],
+    threads: threads || availableParallelism(),
+  });
+  let given: Float32Array | undefined;
+  const engine: Engine = {
+    device: `onnx (${provider})`,
+    bytesPerPixel: (exposures) =>
+      4 * (LIVE_VALUES * model.width + LIVE_LOGITS * WINDOW_TOKENS * model.heads + WINDOW_TOKENS + 18 * exposures + 9),
+    async run(input, { signal, onProgress } = {}) {
+      checkInput(input, model);
+      const mode = input.record ? "shared" : given ? "given" : "own";
+      const { radiance, sums } = await thread.ask<Computed>({ kind: "run", input, mode, given }, signal);
+      if (input.record) given = sums;
+      onProgress?.(1);
+      return radiance;
+    },
+    clearSums() {
+      given = undefined;
+    },
+  };
+  abandoned.register(engine, thread);
+  return { engine, provider, refusals };
+}
+
+/** Ends the threads of engines that nobody holds any more. */
+const abandoned = new FinalizationRegistry<Thread>((thread) => thread.end());
+
+function checkInput({ exposures, batch, height, width, maskMode }: EngineInput, model: OnnxModel): void {
+  const refuse = (message: string) => new SmhdrError("INVALID_ARGUMENT", message);
+  if (exposures.length !== model.exposures) {
+    throw refuse(`exposures: this ONNX model takes ${model.exposures}; ${exposures.length} came.`);
+  }
+  const positive = (n: number) => Number.isInteger(n) && n > 0;
+  if (!positive(batch) || !positive(height / 8) || !positive(width / 8)) {
+    throw refuse(`exposures: height and width must be positive multiples of 8, not ${width} x ${height}.`);
+  }
+  const values = batch * height * width * 6;
+  const wrong = exposures.findIndex((data) => data.length !== values);
+  if (wrong >= 0) {
+    throw refuse(`exposures: number ${wrong} has ${exposures[wrong].length} values, expected ${values}.`);
+  }
+  if (maskMode?.some((mode) => mode !== 0)) throw refuse("maskMode: masks are for the native engine; got some.");
+}
+
+/** A thread that answers questions, and lets the process end while nobody waits for an answer. */
+class Thread {
+  private readonly worker = startWorker();
+  private readonly waiting = new Map<number, { resolve: (answer: never) => void; reject: (error: Error) => void }>();
+  private asked = 0;
+
+  constructor() {
+    this.worker.unref();
+    this.worker.on("message", (message: FromWorker) => {
+      const asker = this.waiting.get(message.id);
+      if ("answer" in message) asker?.resolve(message.answer as never);
+      else asker?.reject(new SmhdrError(message.code, message.message));
+    });
+    const fail = (cause?: unknown) => {
+      const why = cause instanceof Error ? `: ${cause.message}` : ".";
+      for (const { reject } of this.waiting.values()) {
+        reject(new SmhdrError("INTERNAL", `The thread of ONNX Runtime ended${why}`, { cause }));
+      }
+    };
+    this.worker.on("error", fail);
+    this.worker.on("exit", () => fail());
+  }
+
+  /** Rejects with CANCELLED as soon as `signal` fires; the thread goes on until it is done. */
+  async ask<Answer>(question: OpenRequest | RunRequest, signal?: AbortSignal): Promise<Answer> {
+    throwIfAborted(signal);
+    const id = this.asked++;
+    let cancel = () => {};
+    try {
+      return await new Promise<Answer>((resolve, reject) => {
+        cancel = () => reject(new SmhdrError("CANCELLED", "Cancelled.", { cause: signal?.reason }));
+        signal?.addEventListener("abort", cancel);
+        this.waiting.set(id, { resolve, reject });
+        this.worker.ref();
+        this.worker.postMessage({ id, ...question } satisfies ToWorker);
+      });
+    } finally {
+      signal?.removeEventListener("abort", cancel);
+      this.waiting.delete(id);
+      if (this.waiting.size === 0) this.worker.unref();
+    }
+  }
+
+  end(): void {
+    void this.worker.terminate();
+  }
+}
+
+/** Run uncompiled (by tsx, in tests), a thread has to be taught TypeScript first. */
+function startWorker(): Worker {
+  if (!import.meta.url.endsWith(".ts")) return new Worker(new URL("./onnx-worker.js", import.meta.url));
+  const script = new URL("./onnx-worker.ts", import.meta.url).href;
+  const teach = `import("tsx/esm/api").then(({ register }) => { register(); return import(${JSON.stringify(script)}); });`;
+  return new Worker(teach, { eval: true });
+}

@@ -1,0 +1,366 @@
+import { SmhdrError } from "../../errors.js";
+import type { Model } from "../model.js";
+import { elementTypeCode, type GraphBuilder, type Value } from "./graph.js";
+
+// SMNet (method.md section 2) as ONNX operations. Tokens are the rows of [batch * height * width, C], so that linear
+// layers are Gemm on the published [out, in] weights; convolutions see [batch, C, height, width].
+
+const WINDOW = 8;
+const TOKENS = WINDOW * WINDOW;
+const SHIFT = WINDOW / 2;
+const NORM_EPSILON = 1e-5;
+
+/** How the image-wide sums are had: the values of the input `sums_mode`. */
+export const SUMS_MODE = { own: 0, shared: 1, given: 2 } as const;
+
+/** Adds the whole network: inputs, operations, outputs. Returns its most heads. Throws as exportOnnx does. */
+export function addNetwork(graph: GraphBuilder, model: Model): { readonly heads: number } {
+  const network = new Network(graph, model);
+  network.build();
+  return { heads: Math.max(...network.stages.map(({ heads }) => heads)) };
+}
+
+interface Stage {
+  readonly blocks: number;
+  readonly heads: number;
+}
+
+/** Blocks and heads of every stage, as the weights' names and shapes tell. */
+function readStages({ tensors, name }: Model): Stage[] {
+  const stages: Stage[] = [];
+  for (;;) {
+    const prefix = `layers.${stages.length}.residual_group.blocks`;
+    const table = (block: number) => tensors.get(`${prefix}.${block}.attn.relative_position_bias_table`);
+    const heads = table(0)?.shape[1];
+    if (heads === undefined) break;
+    let blocks = 1;
+    while (table(blocks)) blocks++;
+    stages.push({ blocks, heads });
+  }
+  if (stages.length === 0) throw new SmhdrError("BAD_INPUT", `${name} holds no SMNet model: layers.0 is missing.`);
+  return stages;
+}
+
+class Network {
+  private readonly channels: number;
+  private readonly exposures: number;
+  readonly stages: readonly Stage[];
+  /** Sums taken so far, and those given for them. */
+  private readonly sums: Value[] = [];
+  private given: Value[] = [];
+  private mix: Value = "";
+  private image: Value = ""; // shape [batch, height, width, C]
+  private pixelCount: Value = ""; // of an image
+  private batchShape: Value = ""; // [batch, -1, C]
+  /** Of windows that lie on the grid, and of shifted ones. */
+  private windows: { readonly take: Value; readonly put: Value }[] = [];
+  private shiftMask: Value = "";
+  private positionIndex: Value = "";
+
+  constructor(
+    private readonly graph: GraphBuilder,
+    private readonly model: Model,
+  ) {
+    this.channels = model.width;
+    this.exposures = model.exposures;
+    this.stages = readStages(model);
+    if (this.channels % (4 * this.exposures) !== 0) {
+      throw new SmhdrError(
+        "UNSUPPORTED",
+        `exposures: a network of width ${this.channels} takes n exposures where 4n divides ${this.channels}; got ${this.exposures}.`,
+      );
+    }
+  }
+
+  build(): void {
+    const { graph, channels: c, exposures: n } = this;
+    const input = graph.input(
+      "exposures",
+      "float32",
+      ["batch", 6 * n, "height", "width"],
+      "Per exposure, shortest first: linearised radiance RGB, then pixel values RGB in [0, 1]. Height and width are multiples of 8.",
+    );
+    const blocks = this.stages.reduce((sum, stage) => sum + stage.blocks, 0);
+    const sizes = this.stages.flatMap((stage) => [...new Array<number>(stage.blocks).fill(c), c * c]);
+    const sumsCount = blocks * c + this.stages.length * c * c;
+    const mode = graph.optionalInput(
+      "sums_mode",
+      "int64",
+      [],
+      [SUMS_MODE.own],
+      "Image-wide sums: 0 each image's own, 1 the batch's mean, 2 those of the input given_sums.",
+    );
+    const givenSums = graph.optionalInput("given_sums", "float32", ["sums"], [0], "A row of the output sums.");
+
+    const [batch, , height, width] = graph.split(graph.node("Shape", [input]), [1, 1, 1, 1], 0);
+    this.addSizes(batch, height, width);
+    this.addMix(batch, mode);
+    const expanded = graph.node("Expand", [givenSums, graph.int64([sumsCount])]);
+    const isGiven = graph.node("Equal", [mode, graph.int64(SUMS_MODE.given)]);
+    this.given = graph.split(graph.node("Where", [isGiven, expanded, graph.number(0)]), sizes, 0);
+
+    const { features, anchor } = this.extractor(input, height, width);
+    const entry = this.norm(features, "patch_embed.norm");
+    let x = this.mlp(entry, "mlp", c);
+    for (const [s, { blocks: count, heads }] of this.stages.entries()) {
+      let y = x;
+      for (let b = 0; b < count; b++) y = this.maskedBlock(y, `layers.${s}.residual_group.blocks.${b}.`, b % 2, heads);
+      y = this.toTokens(this.convolution(this.toImage(y), `layers.${s}.conv`, [c, c, 3, 3]));
+      x = this.add(this.add(y, x), entry);
+      x = this.exposureBlock(x, `channel_layers.${s}.`);
+      x = this.mlp(x, `mlps.${s}`, c);
+    }
+    const body = this.convolution(this.toImage(this.norm(x, "norm")), "conv_after_body", [c, c, 3, 3]);
+    const tail = this.add(body, this.convolution(anchor, "conv_skip", [c, c, 3, 3]));
+    const radiance = graph.node("Sigmoid", [this.convolution(tail, "conv_end", [3, c, 3, 3])]);
+    graph.output("radiance", radiance, ["batch", 3, "height", "width"], "Linear radiance RGB in [0, 1].");
+    const sums = graph.node("Concat", this.sums, { axis: 1 });
+    graph.output(
+      "sums",
+      sums,
+      ["batch", sumsCount],
+      "The image-wide sums each image used: give a row of it to the tiles of a picture, and they have no seams.",
+    );
+  }
+
+  /** Initialiser of a weight under its published name and shape. */
+  private weight(name: string, shape: readonly number[]): Value {
+    const found = this.model.tensors.get(name);
+    if (!found) throw new SmhdrError("BAD_INPUT", `${this.model.name}: ${name} [${shape.join(", ")}] is missing.`);
+    if (found.shape.length !== shape.length || found.shape.some((size, i) => size !== shape[i])) {
+      throw new SmhdrError(
+        "BAD_INPUT",
+        `${this.model.name}: ${name} must be [${shape.join(", ")}], not [${found.shape.join(", ")}].`,
+      );
+    }
+    if (!found.data.every(Number.isFinite)) {
+      throw new SmhdrError("BAD_INPUT", `${this.model.name}: ${name} holds values that are not finite.`);
+    }
+    return this.graph.float32(name, shape, found.data);
+  }
+
+  private add(a: Value, b: Value): Value {
+    return this.graph.node("Add", [a, b]);
+  }
+
+  private reshape(x: Value, shape: readonly number[] | Value): Value {
+    return this.graph.node("Reshape", [x, typeof shape === "string" ? shape : this.graph.int64(shape)]);
+  }
+
+  private transpose(x: Value, ...perm: number[]): Value {
+    return this.graph.node("Transpose", [x], { perm });
+  }
+
+  private slice(x: Value, from: number, to: number, axis: number): Value {
+    const { graph } = this;
+    return graph.node("Slice", [x, graph.int64([from]), graph.int64([to]), graph.int64([axis])]);
+  }
+
+  private norm(x: Value, name: string): Value {
+    const shape = [this.channels];
+    const weights = [this.weight(`${name}.weight`, shape), this.weight(`${name}.bias`, shape)];
+    return this.graph.node("LayerNormalization", [x, ...weights], { axis: -1, epsilon: NORM_EPSILON });
+  }
+
+  private linear(x: Value, name: string, outputs: number, inputs: number): Value {
+    const weights = [this.weight(`${name}.weight`, [outputs, inputs]), this.weight(`${name}.bias`, [outputs])];
+    return this.graph.node("Gemm", [x, ...weights], { transB: 1 });
+  }
+
+  private mlp(x: Value, name: string, hidden: number): Value {
+    const inner = this.graph.node("Gelu", [this.linear(x, `${name}.fc1`, hidden, this.channels)]); // exact by default
+    return this.linear(inner, `${name}.fc2`, this.channels, hidden);
+  }
+
+  /** Same size, zero-padded; [outputs, inputs / groups, k, k]. */
+  private convolution(x: Value, name: string, shape: readonly number[], group = 1, padded = true): Value {
+    const weights = [this.weight(`${name}.weight`, shape), this.weight(`${name}.bias`, [shape[0]])];
+    const pad = padded ? (shape[2] - 1) / 2 : 0;
+    return this.graph.node("Conv", [x, ...weights], { group, pads: [pad, pad, pad, pad] });
+  }
+
+  private toImage(tokens: Value): Value {
+    return this.transpose(this.reshape(tokens, this.image), 0, 3, 1, 2);
+  }
+
+  private toTokens(image: Value): Value {
+    return this.reshape(this.transpose(image, 0, 2, 3, 1), [-1, this.channels]);
+  }
+
+  /** What depends on nothing but the size: shapes, where windows take their tokens from, the shift mask. */
+  private addSizes(batch: Value, height: Value, width: Value): void {
+    const { graph, channels } = this;
+    const concat = (...parts: Value[]) => graph.node("Concat", parts, { axis: 0 });
+    const area = graph.node("Mul", [height, width]);
+    this.image = concat(batch, height, width, graph.int64([channels]));
+    this.batchShape = concat(batch, graph.int64([-1, channels]));
+    this.pixelCount = graph.node("Cast", [area], { to: elementTypeCode("float32") });
+
+    const eight = graph.int64([WINDOW]);
+    const rows = graph.node("Div", [height, eight]);
+    const columns = graph.node("Div", [width, eight]);
+    const scalar = (value: Value) => graph.node("Squeeze", [value]);
+    const count = scalar(graph.node("Mul", [batch, area]));
+    const all = graph.node("Range", [graph.int64(0), count, graph.int64(1)]);
+    const pixels = this.reshape(all, concat(batch, height, width));
+    const roll = (x: Value, by: number) =>
+      [1, 2].reduce((value, axis) => {
+        const parts = [this.slice(value, by, 2 ** 31, axis), this.slice(value, 0, by, axis)];
+        return graph.node("Concat", parts, { axis });
+      }, x);
+    // Token number t of the windows is pixel take[t]; pixel p is token put[p].
+    const flat = (x: Value) => graph.node("Cast", [this.reshape(x, [-1])], { to: elementTypeCode("int32") });
+    const inWindows = concat(batch, rows, eight, columns, eight);
+    const take = (x: Value) => this.reshape(this.transpose(this.reshape(x, inWindows), 0, 1, 3, 2, 4), [-1]);
+    const windowShape = concat(batch, rows, columns, eight, eight);
+    const tokens = this.transpose(this.reshape(all, windowShape), 0, 1, 3, 2, 4);
+    const places = this.reshape(tokens, concat(batch, height, width));
+    const onGrid = take(pixels);
+    this.windows = [
+      { take: flat(onGrid), put: flat(places) },
+      { take: flat(take(roll(pixels, SHIFT))), put: flat(roll(places, -SHIFT)) },
+    ];
+
+    // Regions of an axis of the shifted image: [0, L - 8), [L - 8, L - 4), [L - 4, L).
+    const region = (at: Value, length: Value) => {
+      const beyond = (distance: number) => {
+        const border = graph.node("Sub", [length, graph.int64([distance])]);
+        const is = graph.node("GreaterOrEqual", [at, border]);
+        return graph.node("Cast", [is], { to: elementTypeCode("float32") });
+      };
+      return this.add(beyond(WINDOW), beyond(SHIFT));
+    };
+    const x = graph.node("Mod", [onGrid, width]);
+    const y = graph.node("Mod", [graph.node("Div", [onGrid, width]), height]);
+    const regions = this.add(graph.node("Mul", [region(y, height), graph.number(3)]), region(x, width));
+    const [ofQuery, ofKey] = [this.reshape(regions, [-1, 1, TOKENS, 1]), this.reshape(regions, [-1, 1, 1, TOKENS])];
+    const together = graph.node("Equal", [ofQuery, ofKey]);
+    this.shiftMask = graph.node("Where", [together, graph.number(0), graph.number(-100)]);
+
+    const index = new Int32Array(TOKENS * TOKENS);
+    for (let i = 0; i < TOKENS; i++) {
+      for (let j = 0; j < TOKENS; j++) {
+        const [down, across] = [(i >> 3) - (j >> 3), (i & 7) - (j & 7)];
+        index[i * TOKENS + j] = (down + WINDOW - 1) * (2 * WINDOW - 1) + across + WINDOW - 1;
+      }
+    }
+    this.positionIndex = graph.int32("relative_position_index", [TOKENS, TOKENS], index);
+  }
+
+  /** [batch, batch]: what each image uses is this times what each image has, plus what was given. */
+  private addMix(batch: Value, mode: Value): void {
+    const { graph } = this;
+    const size = graph.node("Squeeze", [batch]);
+    const image = graph.node("Range", [graph.int64(0), size, graph.int64(1)]);
+    const same = graph.node("Equal", [this.reshape(image, [-1, 1]), this.reshape(image, [1, -1])]);
+    const own = graph.node("Cast", [same], { to: elementTypeCode("float32") });
+    const share = graph.node("Reciprocal", [graph.node("Cast", [size], { to: elementTypeCode("float32") })]);
+    const is = (value: number) => graph.node("Equal", [mode, graph.int64(value)]);
+    const shared = graph.node("Where", [is(SUMS_MODE.shared), share, graph.number(0)]);
+    this.mix = graph.node("Where", [is(SUMS_MODE.own), own, shared]);
+  }
+
+  /** The sums to use instead of [batch, size] `own`. */
+  private shareSums(own: Value): Value {
+    const used = this.graph.node("Gemm", [this.mix, own, this.given[this.sums.length]]);
+    this.sums.push(used);
+    return used;
+  }
+
+  private extractor(input: Value, height: Value, width: Value): { features: Value; anchor: Value } {
+    const { graph, channels: c, exposures: n } = this;
+    const shaped = (...lead: number[]) => graph.node("Concat", [graph.int64(lead), height, width], { axis: 0 });
+    let x = this.reshape(input, shaped(-1, 6));
+    for (const i of [0, 1, 2]) {
+      const padded = graph.node("Pad", [x, graph.int64([0, 0, 1, 1, 0, 0, 1, 1])], { mode: "reflect" });
+      x = this.convolution(padded, `conv_first.${i}`, [c, i === 0 ? 6 : c, 3, 3], 1, false);
+    }
+    const anchor = graph.node("Gather", [this.reshape(x, shaped(-1, n, c)), graph.int64(n >> 1)], { axis: 1 });
+    const groups = this.reshape(x, shaped(-1, n, c / n));
+    const folded = graph.node("ReduceMean", [groups, graph.int64([1])], { keepdims: 0 });
+    return { features: this.toTokens(this.reshape(folded, shaped(-1, c))), anchor };
+  }
+
+  private maskedBlock(x: Value, name: string, shifted: number, heads: number): Value {
+    const y = this.norm(x, `${name}norm1`);
+    const local = this.localBranch(y, name);
+    const attended = this.add(x, this.windowAttention(y, `${name}attn.`, shifted, heads));
+    const hidden = this.hiddenSize(`${name}mlp`);
+    const mixed = this.mlp(this.norm(attended, `${name}norm2`), `${name}mlp`, hidden);
+    return this.add(this.add(attended, mixed), local);
+  }
+
+  private hiddenSize(mlp: string): number {
+    return this.model.tensors.get(`${mlp}.fc1.bias`)?.shape[0] ?? 0;
+  }
+
+  private localBranch(y: Value, name: string): Value {
+    const { graph, channels: c } = this;
+    const f = this.convolution(this.toImage(y), `${name}conv_cnn1`, [c, 1, 3, 3], c);
+
+    const pooled = this.shareSums(graph.node("ReduceMean", [f, graph.int64([2, 3])], { keepdims: 0 }));
+    const reduced = this.model.tensors.get(`${name}cab.mlp.0.bias`)?.shape[0] ?? 0;
+    const squeezed = this.convolution(this.reshape(pooled, [-1, c, 1, 1]), `${name}cab.mlp.0`, [reduced, c, 1, 1]);
+    const logits = this.convolution(graph.node("Relu", [squeezed]), `${name}cab.mlp.2`, [c, reduced, 1, 1]);
+    const channelGate = graph.node("Sigmoid", [graph.node("Mul", [logits, graph.number(2)])]);
+
+    const over = graph.int64([1]);
+    const maps = [graph.node("ReduceMean", [f, over]), graph.node("ReduceMax", [f, over])];
+    const map = graph.node("Concat", maps, { axis: 1 });
+    const spatialGate = graph.node("Sigmoid", [this.convolution(map, `${name}sab.conv2d`, [1, 2, 7, 7])]);
+
+    const gated = graph.node("Mul", [f, this.add(channelGate, spatialGate)]);
+    return this.toTokens(this.convolution(gated, `${name}conv_cnn2`, [c, 1, 3, 3], c));
+  }
+
+  private windowAttention(y: Value, name: string, shifted: number, heads: number): Value {
+    const { graph, channels: c } = this;
+    const depth = c / heads;
+    const { take, put } = this.windows[shifted];
+    const qkv = this.linear(graph.node("Gather", [y, take]), `${name}qkv`, 3 * c, c);
+    const apart = this.transpose(this.reshape(qkv, [-1, TOKENS, 3, heads, depth]), 2, 0, 3, 1, 4);
+    const [q, k, v] = graph.split(apart, [1, 1, 1], 0);
+    const scaled = graph.node("Mul", [q, graph.number(1 / Math.sqrt(depth))]);
+    let logits = graph.node("MatMul", [scaled, this.transpose(k, 0, 1, 2, 4, 3)]);
+    const table = this.weight(`${name}relative_position_bias_table`, [(2 * WINDOW - 1) ** 2, heads]);
+    logits = this.add(logits, this.transpose(graph.node("Gather", [table, this.positionIndex]), 2, 0, 1));
+    if (shifted) logits = this.add(logits, this.shiftMask);
+    const attended = graph.node("MatMul", [graph.node("Softmax", [logits]), v]);
+    const tokens = this.reshape(this.transpose(attended, 0, 1, 3, 2, 4), [-1, c]);
+    return graph.node("Gather", [this.linear(tokens, `${name}proj`, c, c), put]);
+  }
+
+  /** Everything between normalisation and result is one C x C product an image, which the Gram matrix of z tells. */
+  private exposureBlock(x: Value, name: string): Value {
+    const { graph, channels: c, exposures: n } = this;
+    const [slot, heads, depth] = [c / n, 4 * n, c / (4 * n)];
+    const first = (n >> 1) * slot;
+    const z = this.reshape(this.norm(x, `${name}norm1_x.body`), this.batchShape);
+    const products = graph.node("MatMul", [this.transpose(z, 0, 2, 1), z]);
+    const own = this.reshape(graph.node("Div", [products, this.pixelCount]), [-1, c * c]);
+    const gram = this.reshape(this.shareSums(own), [-1, 1, c, c]);
+
+    const matrix = (part: string, ...shape: number[]) =>
+      this.reshape(this.weight(`${name}attn.${part}.weight`, [c, c, 1, 1]), shape);
+    // The query reads the reference's channels, tiled: its weights act on their sum over the tiles.
+    const tiles = graph.node("ReduceSum", [matrix("q", c, n, slot), graph.int64([1])], { keepdims: 0 });
+    const query = this.reshape(tiles, [heads, depth, slot]);
+    const key = matrix("k", heads, depth, c);
+    const queryGram = graph.node("MatMul", [query, this.slice(gram, first, first + slot, 2)]);
+    const keyGram = graph.node("MatMul", [key, gram]);
+    const length = (product: Value, weights: Value) => {
+      const squared = graph.node("ReduceSum", [graph.node("Mul", [product, weights]), graph.int64([-1])]);
+      return graph.node("Sqrt", [graph.node("Max", [squared, graph.number(1e-24)])]);
+    };
+    const queryNorm = length(this.slice(queryGram, first, first + slot, 3), query);
+    const keyNorm = this.transpose(length(keyGram, key), 0, 1, 3, 2);
+    const dots = graph.node("MatMul", [queryGram, this.transpose(key, 0, 2, 1)]);
+    const cosines = graph.node("Div", [graph.node("Div", [dots, queryNorm]), keyNorm]);
+    const attended = graph.node("MatMul", [graph.node("Softmax", [cosines]), matrix("v", heads, depth, c)]);
+    const product = graph.node("MatMul", [matrix("project_out", c, c), this.reshape(attended, [-1, c, c])]);
+    const mixed = graph.node("MatMul", [z, this.transpose(product, 0, 2, 1)]);
+    const out = this.add(x, this.reshape(mixed, [-1, c]));
+    const hidden = this.hiddenSize(`${name}mlp`);
+    return this.add(out, this.mlp(this.norm(out, `${name}norm2`), `${name}mlp`, hidden));
+  }
+}
