@@ -30,14 +30,21 @@ function writeAll(file: number, bytes: Uint8Array): void {
 
 if (isMainThread) {
   const [folder, out, workerCount, firstSeed, optionsJson, count] = process.argv.slice(2);
-  const names = readdirSync(folder).filter((name) => /\.(hdr|exr)$/.test(name)).sort();
+  const names = readdirSync(folder)
+    .filter((name) => /\.(hdr|exr)$/.test(name))
+    .sort();
   if (names.length === 0) throw new Error(`${folder} holds no .hdr or .exr file`);
   const ready: PreparedSource[] = [];
   const workers = Array.from({ length: Number(workerCount) }, (_, index) => {
     const worker = new Worker(new URL(import.meta.url), {
       workerData: {
-        folder, out, index, stride: Number(workerCount), firstSeed: Number(firstSeed),
-        options: JSON.parse(optionsJson) as SynthesisOptions, count: count ? Number(count) : Infinity,
+        folder,
+        out,
+        index,
+        stride: Number(workerCount),
+        firstSeed: Number(firstSeed),
+        options: JSON.parse(optionsJson) as SynthesisOptions,
+        count: count ? Number(count) : Infinity,
       },
     });
     // Each source is prepared once, by whichever thread is free, and shared.
