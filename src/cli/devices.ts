@@ -10,9 +10,10 @@ export function registerDevices(program: Command): void {
     .addHelpText("after", "\nExamples:\n  smhdr devices\n  smhdr devices --json")
     .action((options: { json?: boolean }) =>
       runCommand(options, async (reporter) => {
-        for (const { name, model, threads, instructionSet } of listDevices()) {
-          const text = `${name}\t${model}, ${threads} threads, ${instructionSet} kernels`;
-          reporter.result(text, { name, model, threads, instructionSet });
+        for (const device of await listDevices()) {
+          const { name, model, threads, instructionSet } = device;
+          const facts = [model, threads && `${threads} threads`, instructionSet && `${instructionSet} kernels`];
+          reporter.result(`${name}\t${facts.filter(Boolean).join(", ")}`, { ...device });
         }
       }),
     );

@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import { readBracket } from "../bracket/read-bracket.js";
+import { DEVICE_NAMES, type DeviceName } from "../engine/select.js";
 import type { Radiance } from "../image.js";
 import { OUTPUT_EXTENSIONS, writeImage } from "../output/write-image.js";
 import { type Method, Reconstructor } from "../reconstruct/reconstructor.js";
@@ -13,7 +14,7 @@ interface MergeOptions {
   reference?: number;
   method?: Method;
   model?: string;
-  device: "auto" | "cpu" | "cuda" | "onnx";
+  device: DeviceName;
   align: "auto" | "none";
   precision: "auto" | "fp32" | "bf16";
   tile: "auto" | "full" | number;
@@ -47,7 +48,7 @@ export function registerMerge(program: Command): void {
       ]),
     )
     .option("--model <name|file>", "the network's weights")
-    .addOption(new Option("--device <name>", "what computes").choices(["auto", "cpu", "cuda", "onnx"]).default("auto"))
+    .addOption(new Option("--device <name>", "what computes").choices(DEVICE_NAMES).default("auto"))
     .addOption(
       new Option("--align <mode>", "undo what the hands moved between photographs")
         .choices(["auto", "none"])
@@ -79,6 +80,7 @@ async function merge(images: string[], options: MergeOptions, reporter: Reporter
   const start = performance.now();
   await checkOutputs(output, images);
   const reconstructor = await Reconstructor.load({ method, model, device, precision, tile, memory, threads });
+  for (const note of reconstructor.notes) reporter.note(note);
   const bracket = await readBracket(images, {
     align,
     alpha,

@@ -1,18 +1,39 @@
-import { cpus } from "node:os";
+import { createRequire } from "node:module";
+import { availableParallelism, cpus } from "node:os";
+import { SmhdrError } from "../errors.js";
 import { loadAddon } from "./addon.js";
+import { listOnnxProviders } from "./onnx.js";
+import type { DeviceName } from "./select.js";
 
 /** Something that can do the computing. */
 export interface Device {
-  readonly name: "cpu";
+  /** As --device takes it. */
+  readonly name: DeviceName;
   /** What the maker calls it. */
   readonly model: string;
-  readonly threads: number;
+  readonly threads?: number;
   /** The instruction set the kernels use: "generic", "avx2" or "avx512". */
-  readonly instructionSet: string;
+  readonly instructionSet?: string;
 }
 
-/** The devices this machine has for the work. Throws ADDON_MISSING as loadAddon does. */
-export function listDevices(): Device[] {
-  const { isa, processors } = loadAddon().cpuInfo();
-  return [{ name: "cpu", model: cpus()[0]?.model.trim() ?? "unknown", threads: processors, instructionSet: isa }];
+/** The devices this machine has for the work. Throws ADDON_MISSING, as loadAddon does, where there is none at all. */
+export async function listDevices(): Promise<Device[]> {
+  const processor = cpus()[0]?.model.trim() ?? "unknown";
+  const devices: Device[] = [];
+  let missing: unknown;
+  try {
+    const { isa, processors } = loadAddon().cpuInfo();
+    devices.push({ name: "cpu", model: processor, threads: processors, instructionSet: isa });
+  } catch (error) {
+    if (!(error instanceof SmhdrError && error.code === "ADDON_MISSING")) throw error;
+    missing = error;
+  }
+  for (const provider of await listOnnxProviders()) {
+    const { version } = createRequire(import.meta.url)("onnxruntime-node/package.json");
+    const model = `ONNX Runtime ${version}`;
+    if (provider !== "cpu") devices.push({ name: `onnx:${provider}`, model });
+    else devices.push({ name: "onnx:cpu", model: `${model} on ${processor}`, threads: availableParallelism() });
+  }
+  if (devices.length === 0) throw missing;
+  return devices;
 }

@@ -1,3 +1,6 @@
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import type { InferenceSession } from "onnxruntime-node";
 import { SmhdrError } from "../errors.js";
@@ -6,9 +9,11 @@ import type { EngineInput } from "./engine.js";
 import {
   type Computed,
   type FromWorker,
+  ONNX_PROVIDERS,
   type OnnxProvider,
   type Opened,
   type OpenRequest,
+  type ProbeRequest,
   providerNames,
   type RunRequest,
   type ToWorker,
@@ -24,6 +29,14 @@ if (!port) throw new SmhdrError("INTERNAL", "onnx-worker is started by createOnn
 /** A provider must agree with the processor this well to be used: what reduced precision may cost. */
 const LEAST_PSNR = 60;
 
+/** Where onnxruntime-node keeps this system's libraries. */
+const binaries = join(
+  createRequire(import.meta.url).resolve("onnxruntime-node"),
+  "../../bin/napi-v6",
+  process.platform,
+  process.arch,
+);
+
 let runtime: Runtime;
 let session: InferenceSession;
 
@@ -31,7 +44,7 @@ let last: Promise<void> = Promise.resolve();
 port.on("message", (question: ToWorker) => {
   last = last.then(async () => {
     try {
-      const answer = question.kind === "open" ? await open(question) : await run(session, question);
+      const answer = await reply(question);
       const transfer = "radiance" in answer ? [answer.radiance.buffer as ArrayBuffer] : [];
       port.postMessage({ id: question.id, answer } satisfies FromWorker, transfer);
     } catch (error) {
@@ -41,29 +54,59 @@ port.on("message", (question: ToWorker) => {
   });
 });
 
-async function open({ bytes, exposures, providers, threads }: OpenRequest): Promise<Opened> {
+function reply(question: ToWorker): Promise<Opened | Computed | readonly OnnxProvider[]> {
+  if (question.kind === "run") return run(session, question);
+  return question.kind === "open" ? open(question) : probe(question);
+}
+
+async function load(): Promise<void> {
   try {
     const module = await import("onnxruntime-node");
     runtime = "default" in module ? (module.default as Runtime) : module;
   } catch (error) {
     throw new SmhdrError("UNSUPPORTED", `onnxruntime-node could not be loaded: ${firstLine(error)}`, { cause: error });
   }
-  const create = (provider: OnnxProvider) =>
-    runtime.InferenceSession.create(bytes, {
-      executionProviders: [providerNames[provider]],
-      intraOpNumThreads: threads,
-      interOpNumThreads: 1,
-      enableMemPattern: false, // patterns of whole runs double the memory
-      logSeverityLevel: 4,
-      // Threads that wait shall not keep a processor busy.
-      extra: { session: { intra_op: { allow_spinning: "0" } } },
-    });
+}
+
+async function create(bytes: Uint8Array, provider: OnnxProvider, threads: number): Promise<InferenceSession> {
+  const name = providerNames[provider];
+  if (!runtime.listSupportedBackends().some((backend) => backend.name === name)) {
+    throw new Error("not part of ONNX Runtime on this system");
+  }
+  if (provider === "cuda" && !existsSync(join(binaries, "libonnxruntime_providers_cuda.so"))) {
+    throw new Error("its libraries are not installed (npm rebuild onnxruntime-node --onnxruntime-node-install=cuda12)");
+  }
+  return runtime.InferenceSession.create(bytes, {
+    executionProviders: [name],
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    enableMemPattern: false, // patterns of whole runs double the memory
+    logSeverityLevel: 4,
+    // Threads that wait shall not keep a processor busy.
+    extra: { session: { intra_op: { allow_spinning: "0" } } },
+  });
+}
+
+async function probe({ bytes }: ProbeRequest): Promise<readonly OnnxProvider[]> {
+  await load();
+  const found: OnnxProvider[] = [];
+  for (const provider of ONNX_PROVIDERS) {
+    await create(bytes, provider, 1).then(
+      () => found.push(provider),
+      () => {}, // that it does not work is the answer
+    );
+  }
+  return found;
+}
+
+async function open({ bytes, exposures, providers, threads }: OpenRequest): Promise<Opened> {
+  await load();
   const refusals: string[] = [];
   for (const provider of providers) {
     if (provider === "cpu") continue;
     try {
-      session = await create(provider);
-      const psnr = await compare(session, await create("cpu"), exposures);
+      session = await create(bytes, provider, threads);
+      const psnr = await compare(session, await create(bytes, "cpu", threads), exposures);
       if (psnr >= LEAST_PSNR) return { provider, refusals };
       refusals.push(`${provider}: its results differ from the processor's (PSNR ${psnr.toFixed(0)} dB)`);
     } catch (error) {
@@ -71,7 +114,7 @@ async function open({ bytes, exposures, providers, threads }: OpenRequest): Prom
     }
   }
   try {
-    session = await create("cpu");
+    session = await create(bytes, "cpu", threads);
   } catch (error) {
     throw new SmhdrError("BAD_INPUT", `ONNX Runtime cannot load this model: ${firstLine(error)}`, { cause: error });
   }
@@ -133,6 +176,11 @@ async function run(on: InferenceSession, { input, mode, given }: RunRequest): Pr
   return { radiance, sums: first };
 }
 
+/** What went wrong, without the place in ONNX Runtime's sources. */
 function firstLine(error: unknown): string {
-  return (error as Error).message.trim().split("\n")[0];
+  return (error as Error).message
+    .trim()
+    .split("\n")[0]
+    .replace(/^\/\S+\.cc:\d+ .*? was false\. /, "")
+    .replace(/\.$/, "");
 }

@@ -2,6 +2,7 @@ import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { type ErrorCode, SmhdrError, throwIfAborted } from "../errors.js";
+import { probeOnnx } from "../model/onnx/export.js";
 import type { SUMS_MODE } from "../model/onnx/network.js";
 import type { OnnxModel } from "../model/onnx/read.js";
 import type { Engine, EngineInput } from "./engine.js";
@@ -20,7 +21,8 @@ export const providerNames: Readonly<Record<OnnxProvider, string>> = {
 };
 
 /** What the threads say to each other; an answer has its question's id. */
-export type ToWorker = { readonly id: number } & (OpenRequest | RunRequest);
+export type ToWorker = { readonly id: number } & Question;
+export type Question = OpenRequest | RunRequest | ProbeRequest;
 export interface OpenRequest {
   readonly kind: "open";
   readonly bytes: Uint8Array;
@@ -35,6 +37,11 @@ export interface RunRequest {
   readonly mode: keyof typeof SUMS_MODE;
   readonly given: Float32Array | undefined;
 }
+/** Which providers can be used here, shown by opening a small model in each. */
+export interface ProbeRequest {
+  readonly kind: "probe";
+  readonly bytes: Uint8Array;
+}
 export interface Opened {
   readonly provider: OnnxProvider;
   /** Why the providers before it are not used. */
@@ -47,7 +54,7 @@ export interface Computed {
   readonly sums: Float32Array;
 }
 export type FromWorker = { readonly id: number } & (
-  | { readonly answer: Opened | Computed }
+  | { readonly answer: Opened | Computed | readonly OnnxProvider[] }
   | { readonly code: ErrorCode; readonly message: string }
 );
 
@@ -120,6 +127,19 @@ export async function createOnnxEngine(
   return { engine, provider, refusals };
 }
 
+/** The providers that this machine can use; none where onnxruntime-node is not installed or cannot be loaded. */
+export async function listOnnxProviders(): Promise<readonly OnnxProvider[]> {
+  if (!hasOnnxRuntime()) return [];
+  const thread = new Thread();
+  try {
+    return await thread.ask<readonly OnnxProvider[]>({ kind: "probe", bytes: probeOnnx() });
+  } catch {
+    return [];
+  } finally {
+    thread.end();
+  }
+}
+
 /** Ends the threads of engines that nobody holds any more. */
 const abandoned = new FinalizationRegistry<Thread>((thread) => thread.end());
 
@@ -164,7 +184,7 @@ class Thread {
   }
 
   /** Rejects with CANCELLED as soon as `signal` fires; the thread goes on until it is done. */
-  async ask<Answer>(question: OpenRequest | RunRequest, signal?: AbortSignal): Promise<Answer> {
+  async ask<Answer>(question: Question, signal?: AbortSignal): Promise<Answer> {
     throwIfAborted(signal);
     const id = this.asked++;
     let cancel = () => {};

@@ -26,7 +26,7 @@ const BASE_BYTES = 200 * 1024 ** 2;
  */
 export async function reconstructNetwork(
   bracket: Bracket,
-  model: Model,
+  model: Pick<Model, "name" | "exposures">,
   engine: Engine,
   { memory, tile, signal, onProgress }: NetworkOptions,
 ): Promise<Radiance> {

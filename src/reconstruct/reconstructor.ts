@@ -1,10 +1,11 @@
-import type { Bracket } from "../bracket/bracket.js";
+import type { Bracket, Note } from "../bracket/bracket.js";
 import { loadAddon } from "../engine/addon.js";
 import type { Engine } from "../engine/engine.js";
-import { createNativeEngine } from "../engine/native.js";
+import { type DeviceName, selectEngine } from "../engine/select.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
 import { hasDefaultModel, loadModel, type Model } from "../model/model.js";
+import { readOnnx } from "../model/onnx/read.js";
 import { canTake, reconstructNetwork } from "./network.js";
 import { mergeRadiance } from "./radiance.js";
 import { LEAST_TILE } from "./tiles.js";
@@ -17,10 +18,10 @@ export interface ReconstructorOptions {
    * shipped and can take the bracket, else radiance; the result's metadata says which it was.
    */
   readonly method?: Method | undefined;
-  /** A model's name or file; only for the network. */
+  /** A model's name or file (.safetensors, .onnx); only for the network. */
   readonly model?: string | undefined;
-  /** What computes. Default: auto, the best there is. */
-  readonly device?: "auto" | "cpu" | "cuda" | "onnx" | undefined;
+  /** What computes the network. Default: auto, the native part, or ONNX Runtime where that is missing. */
+  readonly device?: DeviceName | undefined;
   /** Threads to use, at least 1. Default: one per processor. */
   readonly threads?: number | undefined;
   /** Bytes that the work may take. Default: 2 GiB. */
@@ -45,7 +46,11 @@ const NETWORK_SHARE = 3 / 4;
 export class Reconstructor {
   private constructor(
     private readonly options: ReconstructorOptions,
-    private readonly network: { readonly model: Model; readonly engine: Engine } | undefined,
+    private readonly network:
+      | { readonly model: Pick<Model, "name" | "exposures">; readonly engine: Engine }
+      | undefined,
+    /** What a person should know about how this computes. */
+    readonly notes: readonly Note[] = [],
   ) {}
 
   /**
@@ -61,8 +66,8 @@ export class Reconstructor {
     if (method === "radiance" && model !== undefined) {
       throw new SmhdrError("INVALID_ARGUMENT", `model: method "radiance" uses no model; got "${model}".`);
     }
-    if (device !== "auto" && device !== "cpu") {
-      throw new SmhdrError("UNSUPPORTED", `device: this version computes on the "cpu"; got "${device}".`);
+    if (method === "radiance" && device !== "auto" && device !== "cpu") {
+      throw new SmhdrError("UNSUPPORTED", `device: method "radiance" computes on the "cpu"; got "${device}".`);
     }
     if (precision !== "auto" && precision !== "fp32") {
       throw new SmhdrError("UNSUPPORTED", `precision: this version computes in "fp32"; got "${precision}".`);
@@ -79,10 +84,13 @@ export class Reconstructor {
     if (memory !== undefined && !(memory > 0)) {
       throw new SmhdrError("INVALID_ARGUMENT", `memory: expected a number of bytes; got ${memory}.`);
     }
-    loadAddon();
-    if (method === "radiance") return new Reconstructor(options, undefined);
-    const loaded = await loadModel(model);
-    return new Reconstructor(options, { model: loaded, engine: createNativeEngine(loaded, threads) });
+    if (method === "radiance") {
+      loadAddon();
+      return new Reconstructor(options, undefined);
+    }
+    const loaded = model?.endsWith(".onnx") ? await readOnnx(model) : await loadModel(model);
+    const { engine, notes } = await selectEngine(loaded, device, threads);
+    return new Reconstructor(options, { model: loaded, engine }, notes);
   }
 
   /**

@@ -22,20 +22,33 @@ export function exportOnnx(model: Model): Uint8Array {
   const { heads } = addNetwork(graph, model);
   const facts: Record<string, string> = {
     ...model.metadata,
-    model: model.name,
+    name: model.name,
     exposures: String(model.exposures),
     width: String(model.width),
     heads: String(heads),
   };
-  return toBinary(
-    ModelProtoSchema,
-    create(ModelProtoSchema, {
-      irVersion: IR_VERSION,
-      opsetImport: [create(OperatorSetIdProtoSchema, { version: OPSET })],
-      producerName: "smhdr",
-      docString: `SMNet: ${model.exposures} exposures in, ghost-free high dynamic range radiance out.`,
-      metadataProps: Object.entries(facts).map(([key, value]) => create(StringStringEntryProtoSchema, { key, value })),
-      graph: graph.finish("smnet"),
-    }),
+  return encode(graph, `SMNet: ${model.exposures} exposures in, ghost-free high dynamic range radiance out.`, facts);
+}
+
+/** The bytes of a model of one operation, to find out whether anything runs somewhere. */
+export function probeOnnx(): Uint8Array {
+  const graph = new GraphBuilder();
+  const input = graph.input("x", "float32", ["count"], "Any numbers.");
+  graph.output("y", graph.node("Relu", [input]), ["count"], "Those above 0.");
+  return encode(graph, "A test.", {});
+}
+
+function encode(graph: GraphBuilder, docString: string, facts: Readonly<Record<string, string>>): Uint8Array {
+  const metadataProps = Object.entries(facts).map(([key, value]) =>
+    create(StringStringEntryProtoSchema, { key, value }),
   );
+  const model = create(ModelProtoSchema, {
+    irVersion: IR_VERSION,
+    opsetImport: [create(OperatorSetIdProtoSchema, { version: OPSET })],
+    producerName: "smhdr",
+    docString,
+    metadataProps,
+    graph: graph.finish("smnet"),
+  });
+  return toBinary(ModelProtoSchema, model);
 }

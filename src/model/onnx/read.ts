@@ -53,7 +53,7 @@ export function decodeOnnx(bytes: Uint8Array, name: string): OnnxModel {
   // ONNX Runtime for Node sees only inputs that have no default.
   graph.initializer = graph.initializer.filter(({ name: key }) => key !== "sums_mode" && key !== "given_sums");
   return {
-    name: facts.get("model") ?? basename(name, ".onnx"),
+    name: facts.get("name") ?? basename(name, ".onnx"),
     exposures,
     width,
     heads,
