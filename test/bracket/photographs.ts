@@ -1,4 +1,4 @@
-import sharp from "sharp";
+import sharp, { type Sharp } from "sharp";
 
 /** A photograph of a made-up scene of twelve stops: ramps and texture, no two columns alike. */
 export interface Shot {
@@ -50,7 +50,7 @@ export async function photograph(shot: Shot, format: "png" | "jpeg" = "png"): Pr
 }
 
 /** Interleaved RGB integers as an image for sharp to encode; 16-bit ones stay so. */
-export function rgb(data: Uint8Array | Uint16Array, width: number, height: number): sharp.Sharp {
+export function rgb(data: Uint8Array | Uint16Array, width: number, height: number): Sharp {
   const image = sharp(data, { raw: { width, height, channels: 3 } });
   return data instanceof Uint16Array ? image.toColourspace("rgb16") : image;
 }

@@ -86,7 +86,7 @@ test("Ctrl-C leaves whole scenes only", async () => {
   const out = join(folder, "stopped");
   const child = start(source, "-o", out, "--count", "100000", ...settings);
   const training = join(out, "Training");
-  while (!(await readdir(training).catch(() => [])).includes("00001"))
+  while (!(await readdir(training).catch((): string[] => [])).includes("00001"))
     await new Promise((resolve) => setTimeout(resolve, 50));
   child.kill("SIGINT");
   const [code] = await once(child, "close");
