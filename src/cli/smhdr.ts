@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { registerBuildAddon } from "./build-addon.js";
 import { registerDevices } from "./devices.js";
+import { registerExport } from "./export.js";
 import { registerImport } from "./import.js";
 import { registerMerge } from "./merge.js";
 import { registerSynthesize } from "./synthesize.js";
@@ -19,6 +20,7 @@ registerDevices(program);
 registerBuildAddon(program);
 registerSynthesize(program);
 registerImport(program);
+registerExport(program);
 
 // A reader that has seen enough (smhdr ... | head) is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
