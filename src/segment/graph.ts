@@ -4,6 +4,8 @@ export interface Segmentation {
   readonly height: number;
   readonly labels: Int32Array;
   readonly count: number;
+  /** The label of pixels that belong to no segment, where there is one. */
+  readonly background?: number;
 }
 
 export interface GraphSegmenterOptions {

@@ -18,10 +18,10 @@ export interface SegmentMap {
  * following ids from the largest down. Scenes of one data set get disjoint ids by their firstId.
  */
 export function cleanSegments(segmentation: Segmentation, firstId = 0, smallest = smallestSegment): SegmentMap {
-  const { width, height, labels, count } = segmentation;
+  const { width, height, labels, count, background } = segmentation;
   const area = new Int32Array(count);
   for (const label of labels) area[label]++;
-  const kept = Array.from(area.keys()).filter((label) => area[label] >= smallest);
+  const kept = Array.from(area.keys()).filter((label) => label !== background && area[label] >= smallest);
   kept.sort((a, b) => area[b] - area[a] || a - b);
   if (!Number.isInteger(firstId) || firstId < 0 || firstId + kept.length >= 2 ** 24)
     throw new SmhdrError(
@@ -37,7 +37,7 @@ export function cleanSegments(segmentation: Segmentation, firstId = 0, smallest 
   return { width, height, ids, count: kept.length + 1 };
 }
 
-/** The segment map of a photograph, usually the middle exposure: codes 0 .. 65535, interleaved RGB. */
+/** The graph-based segment map of a photograph, usually the middle exposure: codes 0 .. 65535, interleaved RGB. */
 export function segmentPhotograph(
   codes: Uint16Array,
   width: number,
