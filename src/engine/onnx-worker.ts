@@ -1,7 +1,6 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { parentPort } from "node:worker_threads";
 import type { InferenceSession } from "onnxruntime-node";
 import { SmhdrError } from "../errors.js";
 import { SUMS_MODE } from "../model/onnx/network.js";
@@ -19,12 +18,11 @@ import {
   type ToWorker,
 } from "./onnx.js";
 
-// The thread that holds one network in ONNX Runtime and runs it, one question after the other.
+// The process that holds one network in ONNX Runtime and runs it, one question after the other.
 
 type Runtime = typeof import("onnxruntime-node");
 
-const port = parentPort;
-if (!port) throw new SmhdrError("INTERNAL", "onnx-worker is started by createOnnxEngine as a thread.");
+process.on("SIGINT", () => {}); // Ctrl-C reaches the whole group; whoever started this process ends it
 
 /** A provider must agree with the processor this well to be used: what reduced precision may cost. */
 const LEAST_PSNR = 60;
@@ -41,15 +39,14 @@ let runtime: Runtime;
 let session: InferenceSession;
 
 let last: Promise<void> = Promise.resolve();
-port.on("message", (question: ToWorker) => {
+process.on("message", (question: ToWorker) => {
+  const say = (message: FromWorker) => process.send?.(message);
   last = last.then(async () => {
     try {
-      const answer = await reply(question);
-      const transfer = "radiance" in answer ? [answer.radiance.buffer as ArrayBuffer] : [];
-      port.postMessage({ id: question.id, answer } satisfies FromWorker, transfer);
+      say({ id: question.id, answer: await reply(question) });
     } catch (error) {
       const code = error instanceof SmhdrError ? error.code : "INTERNAL";
-      port.postMessage({ id: question.id, code, message: (error as Error).message } satisfies FromWorker);
+      say({ id: question.id, code, message: (error as Error).message });
     }
   });
 });

@@ -1,6 +1,7 @@
+import { type ChildProcess, fork } from "node:child_process";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
-import { Worker } from "node:worker_threads";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { type ErrorCode, SmhdrError, throwIfAborted } from "../errors.js";
 import { probeOnnx } from "../model/onnx/export.js";
 import type { SUMS_MODE } from "../model/onnx/network.js";
@@ -20,7 +21,7 @@ export const providerNames: Readonly<Record<OnnxProvider, string>> = {
   cuda: "cuda",
 };
 
-/** What the threads say to each other; an answer has its question's id. */
+/** What the processes say to each other; an answer has its question's id. */
 export type ToWorker = { readonly id: number } & Question;
 export type Question = OpenRequest | RunRequest | ProbeRequest;
 export interface OpenRequest {
@@ -81,9 +82,10 @@ const LIVE_LOGITS = 2;
 const WINDOW_TOKENS = 64;
 
 /**
- * The network in ONNX Runtime, in a thread of its own: ONNX Runtime blocks the thread it runs in. A run cannot be stopped
- * inside ONNX Runtime: a cancelled one is rejected at once, and its thread ends when its tile is done. What other
- * providers than the processor compute is compared with it once, before it is trusted.
+ * The network in ONNX Runtime, in a process of its own: ONNX Runtime blocks the thread it runs in and cannot be stopped
+ * there, ending a thread inside it aborts the whole process, and a GPU's driver may crash. Cancelling ends the process
+ * at once; the next run starts another. What other providers than the processor compute is compared with it once, before
+ * it is trusted. Progress comes with each finished run only.
  *
  * `refusals` says which providers were tried in vain, and why.
  * @throws SmhdrError UNSUPPORTED where onnxruntime-node is not installed, BAD_INPUT for a model it cannot load.
@@ -98,14 +100,16 @@ export async function createOnnxEngine(
       'device: "onnx" needs the package onnxruntime-node: npm install onnxruntime-node',
     );
   }
-  const thread = new Thread();
-  const { provider, refusals } = await thread.ask<Opened>({
+  const helper = new Helper();
+  const question: OpenRequest = {
     kind: "open",
     bytes: model.bytes,
     exposures: model.exposures,
     providers: [...new Set([...providers, "cpu" as const])],
     threads: threads || availableParallelism(),
-  });
+  };
+  const { provider, refusals } = await helper.ask<Opened>(question);
+  helper.greeting = { ...question, providers: [provider] };
   let given: Float32Array | undefined;
   const engine: Engine = {
     device: `onnx (${provider})`,
@@ -114,7 +118,7 @@ export async function createOnnxEngine(
     async run(input, { signal, onProgress } = {}) {
       checkInput(input, model);
       const mode = input.record ? "shared" : given ? "given" : "own";
-      const { radiance, sums } = await thread.ask<Computed>({ kind: "run", input, mode, given }, signal);
+      const { radiance, sums } = await helper.ask<Computed>({ kind: "run", input, mode, given }, signal);
       if (input.record) given = sums;
       onProgress?.(1);
       return radiance;
@@ -123,25 +127,25 @@ export async function createOnnxEngine(
       given = undefined;
     },
   };
-  abandoned.register(engine, thread);
+  abandoned.register(engine, helper);
   return { engine, provider, refusals };
 }
 
 /** The providers that this machine can use; none where onnxruntime-node is not installed or cannot be loaded. */
 export async function listOnnxProviders(): Promise<readonly OnnxProvider[]> {
   if (!hasOnnxRuntime()) return [];
-  const thread = new Thread();
+  const helper = new Helper();
   try {
-    return await thread.ask<readonly OnnxProvider[]>({ kind: "probe", bytes: probeOnnx() });
+    return await helper.ask<readonly OnnxProvider[]>({ kind: "probe", bytes: probeOnnx() });
   } catch {
     return [];
   } finally {
-    thread.end();
+    helper.end();
   }
 }
 
-/** Ends the threads of engines that nobody holds any more. */
-const abandoned = new FinalizationRegistry<Thread>((thread) => thread.end());
+/** Ends the processes of engines that nobody holds any more. */
+const abandoned = new FinalizationRegistry<Helper>((helper) => helper.end());
 
 function checkInput({ exposures, batch, height, width, maskMode }: EngineInput, model: OnnxModel): void {
   const refuse = (message: string) => new SmhdrError("INVALID_ARGUMENT", message);
@@ -160,58 +164,93 @@ function checkInput({ exposures, batch, height, width, maskMode }: EngineInput, 
   if (maskMode?.some((mode) => mode !== 0)) throw refuse("maskMode: masks are for the native engine; got some.");
 }
 
-/** A thread that answers questions, and lets the process end while nobody waits for an answer. */
-class Thread {
-  private readonly worker = startWorker();
-  private readonly waiting = new Map<number, { resolve: (answer: never) => void; reject: (error: Error) => void }>();
+interface Asker {
+  readonly resolve: (answer: never) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Processes that answer questions, one after the other dies; they let this one end while nobody waits for an answer. */
+class Helper {
+  /** What every new process has to hear first. */
+  greeting: OpenRequest | undefined;
+  private child: ChildProcess | undefined;
+  private readonly waiting = new Map<number, Asker>();
   private asked = 0;
 
-  constructor() {
-    this.worker.unref();
-    this.worker.on("message", (message: FromWorker) => {
-      const asker = this.waiting.get(message.id);
-      if ("answer" in message) asker?.resolve(message.answer as never);
-      else asker?.reject(new SmhdrError(message.code, message.message));
-    });
-    const fail = (cause?: unknown) => {
-      const why = cause instanceof Error ? `: ${cause.message}` : ".";
-      for (const { reject } of this.waiting.values()) {
-        reject(new SmhdrError("INTERNAL", `The thread of ONNX Runtime ended${why}`, { cause }));
-      }
-    };
-    this.worker.on("error", fail);
-    this.worker.on("exit", () => fail());
-  }
-
-  /** Rejects with CANCELLED as soon as `signal` fires; the thread goes on until it is done. */
+  /** Rejects with CANCELLED as soon as `signal` fires, and stops the work where nobody else waits for any. */
   async ask<Answer>(question: Question, signal?: AbortSignal): Promise<Answer> {
     throwIfAborted(signal);
+    if (!this.child && this.greeting) {
+      this.start();
+      await this.ask(this.greeting);
+      throwIfAborted(signal);
+    }
+    const child = this.child ?? this.start();
     const id = this.asked++;
     let cancel = () => {};
     try {
       return await new Promise<Answer>((resolve, reject) => {
-        cancel = () => reject(new SmhdrError("CANCELLED", "Cancelled.", { cause: signal?.reason }));
+        cancel = () => {
+          reject(new SmhdrError("CANCELLED", "Cancelled.", { cause: signal?.reason }));
+          if (this.waiting.size === 1) this.end();
+        };
         signal?.addEventListener("abort", cancel);
         this.waiting.set(id, { resolve, reject });
-        this.worker.ref();
-        this.worker.postMessage({ id, ...question } satisfies ToWorker);
+        child.ref();
+        child.channel?.ref();
+        child.send({ id, ...question } satisfies ToWorker);
       });
     } finally {
       signal?.removeEventListener("abort", cancel);
       this.waiting.delete(id);
-      if (this.waiting.size === 0) this.worker.unref();
+      if (this.waiting.size === 0) release(child);
     }
   }
 
   end(): void {
-    void this.worker.terminate();
+    this.child?.kill("SIGKILL");
+    this.child = undefined;
+  }
+
+  private start(): ChildProcess {
+    const child = startProcess();
+    this.child = child;
+    const stop = () => child.kill("SIGKILL");
+    process.once("exit", stop);
+    child.on("message", (message: FromWorker) => {
+      const asker = this.waiting.get(message.id);
+      if ("answer" in message) asker?.resolve(message.answer as never);
+      else asker?.reject(new SmhdrError(message.code, message.message));
+    });
+    const fail = (why: string, cause?: Error) => {
+      process.off("exit", stop);
+      if (this.child !== child) return; // ended on purpose
+      this.child = undefined;
+      const error = new SmhdrError("INTERNAL", `The process of ONNX Runtime ended (${why}).`, { cause });
+      for (const { reject } of this.waiting.values()) reject(error);
+    };
+    child.on("error", (error) => fail(error.message, error));
+    child.on("exit", (code, signal) => fail(signal ?? `exit code ${code}`));
+    release(child);
+    return child;
   }
 }
 
-/** Run uncompiled (by tsx, in tests), a thread has to be taught TypeScript first. */
-function startWorker(): Worker {
-  if (!import.meta.url.endsWith(".ts")) return new Worker(new URL("./onnx-worker.js", import.meta.url));
-  const script = new URL("./onnx-worker.ts", import.meta.url).href;
-  const teach = `import("tsx/esm/api").then(({ register }) => { register(); return import(${JSON.stringify(script)}); });`;
-  return new Worker(teach, { eval: true });
+/** Lets this process end before `child`, which it takes along. */
+function release(child: ChildProcess): void {
+  child.unref();
+  child.channel?.unref();
+}
+
+/** Run uncompiled (by tsx, in tests), a process has to be taught TypeScript first. */
+function startProcess(): ChildProcess {
+  const compiled = !import.meta.url.endsWith(".ts");
+  const script = new URL(compiled ? "./onnx-worker.js" : "./onnx-worker.ts", import.meta.url);
+  const require = createRequire(import.meta.url);
+  return fork(fileURLToPath(script), [], {
+    execArgv: compiled ? [] : ["--import", pathToFileURL(require.resolve("tsx")).href],
+    serialization: "advanced",
+    // What fails comes back as an error; drivers print much besides.
+    stdio: ["ignore", "ignore", "ignore", "ipc"],
+  });
 }
