@@ -6,6 +6,7 @@ import { registerDevices } from "./devices.js";
 import { registerExport } from "./export.js";
 import { registerImport } from "./import.js";
 import { registerMerge } from "./merge.js";
+import { registerSegment } from "./segment.js";
 import { registerSynthesize } from "./synthesize.js";
 
 const { version, description } = createRequire(import.meta.url)("../../package.json");
@@ -19,6 +20,7 @@ registerMerge(program);
 registerDevices(program);
 registerBuildAddon(program);
 registerSynthesize(program);
+registerSegment(program);
 registerImport(program);
 registerExport(program);
 

@@ -152,7 +152,8 @@ async function readExposureValues(path: string, count: number): Promise<number[]
   return values;
 }
 
-async function readPhotograph(path: string): Promise<{ width: number; height: number; codes: Uint16Array }> {
+/** Codes 0 .. 65535 of an 8- or 16-bit RGB file. Throws IO or BAD_INPUT, naming it. */
+export async function readPhotograph(path: string): Promise<{ width: number; height: number; codes: Uint16Array }> {
   const bytes = await read(path);
   try {
     const image = sharp(bytes, { failOn: "error" });

@@ -35,5 +35,4 @@ process.on("message", async (message: ToProcess) => {
   }
 });
 process.on("disconnect", () => process.exit()); // nobody is left to answer to
-// Ctrl-C reaches the whole group: the parent decides what becomes of it.
-process.on("SIGINT", () => {});
+process.on("SIGINT", () => {}); // a console's Ctrl-C: the parent decides what becomes of it

@@ -226,6 +226,8 @@ function startProcess(): ChildProcess {
     execArgv: compiled ? [] : ["--import", import.meta.resolve("tsx")],
     serialization: "advanced", // arrays of numbers as they are
     stdio: ["ignore", "ignore", "inherit", "ipc"],
+    // A terminal's Ctrl-C goes to the whole group: this process decides what becomes of the other.
+    detached: process.platform !== "win32",
   });
   child.unref();
   return child;
