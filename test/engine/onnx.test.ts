@@ -3,9 +3,12 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { ModelProtoSchema } from "onnx-buf";
 import type { EngineInput } from "../../src/engine/engine.js";
 import { createNativeEngine } from "../../src/engine/native.js";
-import { createOnnxEngine, hasOnnxRuntime, type OnnxProvider } from "../../src/engine/onnx.js";
+import { createOnnxEngine, hasOnnxRuntime, listOnnxProviders, type OnnxProvider } from "../../src/engine/onnx.js";
+import { selectEngine } from "../../src/engine/select.js";
 import type { Model } from "../../src/model/model.js";
 import { exportOnnx } from "../../src/model/onnx/export.js";
 import { decodeOnnx } from "../../src/model/onnx/read.js";
@@ -92,4 +95,104 @@ describe("the ONNX engine equals the native one", { skip }, () => {
       assert.deepEqual(await engine.run(tile), alone);
     });
   }
+
+  for (const [config, name] of [
+    ["B", "n2_16x24"],
+    ["D", "n3_16x16"],
+    ["C", "n5_16x24"],
+    ["A", "n5_32x48"],
+  ] as const) {
+    const file = join(folder, `${config}_${name}.safetensors`);
+    test(`reference numbers: ${config} ${name}`, { skip: existsSync(file) ? false : `${file} is absent` }, async () => {
+      const { tensors } = await readSafetensors(file);
+      const channelsLast = ({ shape: [, c, h, w], data }: StoredTensor, first: number, count: number) =>
+        Float32Array.from({ length: h * w * count }, (_, i) => {
+          const [p, k] = [Math.floor(i / count), i % count];
+          return first + k < c ? data[(first + k) * h * w + p] : Number.NaN;
+        });
+      const input = tensors.get("input") as StoredTensor;
+      const [batch, channels, height, width] = input.shape;
+      const n = channels / 6;
+      const exposures = Array.from({ length: n }, (_, i) => channelsLast(input, 6 * i, 6));
+      const { engine } = await open(await model(config, n));
+      const radiance = await engine.run({ exposures, batch, height, width });
+      assert.ok(worst(radiance, channelsLast(tensors.get("out_nomask") as StoredTensor, 0, 3)) <= 1e-4);
+    });
+  }
+});
+
+describe("the ONNX engine", { skip }, () => {
+  test("refuses sizes, lengths, numbers of exposures and masks it cannot take", async () => {
+    const { engine } = await open(await model("B", 3));
+    const good = pictures(3, 1, 16, 16);
+    const refused = (input: EngineInput, message: RegExp) =>
+      assert.rejects(engine.run(input), { code: "INVALID_ARGUMENT", message });
+    await refused({ ...good, height: 12 }, /multiples of 8, not 16 x 12/);
+    await refused({ ...good, batch: 0 }, /multiples of 8/);
+    await refused({ ...good, width: 32 }, /number 0 has 1536 values, expected 3072/);
+    await refused(pictures(2, 1, 16, 16), /takes 3; 2 came/);
+    await refused({ ...good, maskMode: [1, 0] }, /maskMode/);
+  });
+
+  test("stops at once when cancelled, lets others finish, and works again", async () => {
+    const { engine } = await open(await model("B", 3));
+    const large = pictures(3, 1, 256, 256);
+    const small = pictures(3, 1, 16, 16);
+    const expected = await engine.run(small);
+    const controller = new AbortController();
+    const running = engine.run(large, { signal: controller.signal });
+    setTimeout(() => controller.abort(), 50);
+    const start = performance.now();
+    await assert.rejects(running, { code: "CANCELLED" });
+    assert.ok(performance.now() - start < 1000);
+    assert.deepEqual(await engine.run(small), expected);
+
+    const second = new AbortController();
+    const both = [engine.run(large, { signal: second.signal }), engine.run(small)];
+    second.abort();
+    await assert.rejects(both[0], { code: "CANCELLED" });
+    assert.deepEqual(await both[1], expected);
+    await assert.rejects(engine.run(small, { signal: AbortSignal.abort() }), { code: "CANCELLED" });
+  });
+
+  test("does not keep the event loop from turning, and reports its progress", async () => {
+    const { engine } = await open(await model("B", 3));
+    let turns = 0;
+    const timer = setInterval(() => turns++, 5);
+    const fractions: number[] = [];
+    await engine.run(pictures(3, 1, 256, 256), { onProgress: (fraction) => fractions.push(fraction) });
+    clearInterval(timer);
+    assert.ok(turns > 5, `${turns} turns`);
+    assert.equal(fractions.at(-1), 1);
+  });
+
+  test("falls back to the processor, saying why, where a provider does not work", async () => {
+    const elsewhere = process.platform === "linux" ? "directml" : "cuda";
+    const { provider, refusals } = await open(await model("B", 3), [elsewhere]);
+    assert.equal(provider, "cpu");
+    assert.equal(refusals.length, 1);
+    assert.match(refusals[0], new RegExp(`^${elsewhere}: .*(not part of|not installed)`));
+    assert.ok((await listOnnxProviders()).includes("cpu"));
+  });
+
+  test("says so when ONNX Runtime cannot load the model", async () => {
+    const proto = fromBinary(ModelProtoSchema, exportOnnx(await model("B", 3)));
+    for (const node of proto.graph?.node ?? []) if (node.opType === "Gelu") node.opType = "Gloom";
+    const broken = decodeOnnx(toBinary(ModelProtoSchema, proto), "broken.onnx");
+    await assert.rejects(createOnnxEngine(broken), { code: "BAD_INPUT", message: /cannot load.*Gloom/ });
+  });
+});
+
+describe("the engine is chosen", { skip }, () => {
+  test("by device and by model", async () => {
+    const weights = await model("B", 3);
+    assert.match((await selectEngine(weights)).engine.device, /^cpu/);
+    assert.equal((await selectEngine(weights, "onnx:cpu")).engine.device, "onnx (cpu)");
+    const file = decodeOnnx(exportOnnx(weights), "b.onnx");
+    const { engine, notes } = await selectEngine(file, "auto", 1);
+    assert.equal(engine.device, "onnx (cpu)");
+    assert.deepEqual(notes, []);
+    await assert.rejects(selectEngine(weights, "cuda"), { code: "UNSUPPORTED" });
+    await assert.rejects(selectEngine(weights, "abacus" as "cpu"), { code: "INVALID_ARGUMENT", message: /abacus/ });
+  });
 });

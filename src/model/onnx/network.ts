@@ -139,6 +139,13 @@ class Network {
     return this.graph.float32(name, shape, found.data);
   }
 
+  /** Length of a vector of weights. */
+  private sizeOf(name: string): number {
+    const size = this.model.tensors.get(name)?.shape[0];
+    if (size === undefined) throw new SmhdrError("BAD_INPUT", `${this.model.name}: ${name} is missing.`);
+    return size;
+  }
+
   private add(a: Value, b: Value): Value {
     return this.graph.node("Add", [a, b]);
   }
@@ -285,13 +292,9 @@ class Network {
     const y = this.norm(x, `${name}norm1`);
     const local = this.localBranch(y, name);
     const attended = this.add(x, this.windowAttention(y, `${name}attn.`, shifted, heads));
-    const hidden = this.hiddenSize(`${name}mlp`);
+    const hidden = this.sizeOf(`${name}mlp.fc1.bias`);
     const mixed = this.mlp(this.norm(attended, `${name}norm2`), `${name}mlp`, hidden);
     return this.add(this.add(attended, mixed), local);
-  }
-
-  private hiddenSize(mlp: string): number {
-    return this.model.tensors.get(`${mlp}.fc1.bias`)?.shape[0] ?? 0;
   }
 
   private localBranch(y: Value, name: string): Value {
@@ -299,7 +302,7 @@ class Network {
     const f = this.convolution(this.toImage(y), `${name}conv_cnn1`, [c, 1, 3, 3], c);
 
     const pooled = this.shareSums(graph.node("ReduceMean", [f, graph.int64([2, 3])], { keepdims: 0 }));
-    const reduced = this.model.tensors.get(`${name}cab.mlp.0.bias`)?.shape[0] ?? 0;
+    const reduced = this.sizeOf(`${name}cab.mlp.0.bias`);
     const squeezed = this.convolution(this.reshape(pooled, [-1, c, 1, 1]), `${name}cab.mlp.0`, [reduced, c, 1, 1]);
     const logits = this.convolution(graph.node("Relu", [squeezed]), `${name}cab.mlp.2`, [c, reduced, 1, 1]);
     const channelGate = graph.node("Sigmoid", [graph.node("Mul", [logits, graph.number(2)])]);
@@ -360,7 +363,7 @@ class Network {
     const product = graph.node("MatMul", [matrix("project_out", c, c), this.reshape(attended, [-1, c, c])]);
     const mixed = graph.node("MatMul", [z, this.transpose(product, 0, 2, 1)]);
     const out = this.add(x, this.reshape(mixed, [-1, c]));
-    const hidden = this.hiddenSize(`${name}mlp`);
+    const hidden = this.sizeOf(`${name}mlp.fc1.bias`);
     return this.add(out, this.mlp(this.norm(out, `${name}norm2`), `${name}mlp`, hidden));
   }
 }
