@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ModelProtoSchema } from "onnx-buf";
-import type { EngineInput } from "../../src/engine/engine.js";
+import type { Engine, EngineInput } from "../../src/engine/engine.js";
 import { createNativeEngine } from "../../src/engine/native.js";
 import { createOnnxEngine, hasOnnxRuntime, listOnnxProviders, type OnnxProvider } from "../../src/engine/onnx.js";
 import { selectEngine } from "../../src/engine/select.js";
@@ -122,8 +122,12 @@ describe("the ONNX engine equals the native one", { skip }, () => {
 });
 
 describe("the ONNX engine", { skip }, () => {
+  let engine: Engine;
+  before(async () => {
+    ({ engine } = await open(await model("B", 3)));
+  });
+
   test("refuses sizes, lengths, numbers of exposures and masks it cannot take", async () => {
-    const { engine } = await open(await model("B", 3));
     const good = pictures(3, 1, 16, 16);
     const refused = (input: EngineInput, message: RegExp) =>
       assert.rejects(engine.run(input), { code: "INVALID_ARGUMENT", message });
@@ -135,7 +139,6 @@ describe("the ONNX engine", { skip }, () => {
   });
 
   test("stops at once when cancelled, lets others finish, and works again", async () => {
-    const { engine } = await open(await model("B", 3));
     const large = pictures(3, 1, 256, 256);
     const small = pictures(3, 1, 16, 16);
     const expected = await engine.run(small);
@@ -156,7 +159,6 @@ describe("the ONNX engine", { skip }, () => {
   });
 
   test("does not keep the event loop from turning, and reports its progress", async () => {
-    const { engine } = await open(await model("B", 3));
     let turns = 0;
     const timer = setInterval(() => turns++, 5);
     const fractions: number[] = [];
