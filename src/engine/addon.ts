@@ -117,6 +117,11 @@ export function platformName(): string {
   return header.glibcVersionRuntime ? name : `${name}-musl`;
 }
 
+/** What builds the addon: a working tree has its own way, an installed package only its command. */
+export function buildCommand(): string {
+  return existsSync(`${packageRoot}tsconfig.json`) ? "npm run build:addon" : "npx smhdr build-addon";
+}
+
 function load(): { readonly addon: Addon; readonly path: string } {
   if (loaded) return loaded;
   const reasons: string[] = [];
@@ -129,14 +134,12 @@ function load(): { readonly addon: Addon; readonly path: string } {
       reasons.push(`${path}: ${code === "MODULE_NOT_FOUND" ? "not there" : message.split("\n")[0]}`);
     }
   }
-  // A working tree has its own way to build; an installed package has only its command.
-  const command = existsSync(`${packageRoot}tsconfig.json`) ? "npm run build:addon" : "npx smhdr build-addon";
   throw new SmhdrError(
     "ADDON_MISSING",
     [
       "The native part of smhdr could not be loaded.",
       ...reasons.map((reason) => `  ${reason}`),
-      `Build it with:  ${command}`,
+      `Build it with:  ${buildCommand()}`,
       "That needs Node 20 or newer, CMake 3.22 or newer and a C++20 compiler (g++ 11, clang 14, or newer).",
     ].join("\n"),
   );

@@ -77,7 +77,7 @@ export function hasOnnxRuntime(): boolean {
 }
 
 /** Values of width C, and of attention's logits, that ONNX Runtime holds at once for a pixel (measured on the processor). */
-const LIVE_VALUES = 16;
+const LIVE_VALUES = 20;
 const LIVE_LOGITS = 2;
 const WINDOW_TOKENS = 64;
 

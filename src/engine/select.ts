@@ -3,6 +3,7 @@ import { SmhdrError } from "../errors.js";
 import type { Model } from "../model/model.js";
 import { exportOnnx } from "../model/onnx/export.js";
 import { decodeOnnx, type OnnxModel } from "../model/onnx/read.js";
+import { buildCommand } from "./addon.js";
 import type { Engine } from "./engine.js";
 import { createNativeEngine } from "./native.js";
 import { createOnnxEngine, hasOnnxRuntime, ONNX_PROVIDERS, type OnnxProvider } from "./onnx.js";
@@ -49,7 +50,7 @@ export async function selectEngine(
     } catch (error) {
       if (!(error instanceof SmhdrError && error.code === "ADDON_MISSING" && hasOnnxRuntime())) throw error;
       note(
-        "The native part of smhdr could not be loaded; ONNX Runtime computes instead, on the processor, several times slower. To build the native part: npx smhdr build-addon",
+        `The native part of smhdr could not be loaded; ONNX Runtime computes instead, on the processor, about three times slower. To build the native part: ${buildCommand()}`,
       );
     }
   }

@@ -50,7 +50,7 @@ class Network {
   private given: Value[] = [];
   private mix: Value = "";
   private image: Value = ""; // shape [batch, height, width, C]
-  private pixelCount: Value = ""; // of an image
+  private rowLength: Value = ""; // width, as a real number
   private batchShape: Value = ""; // [batch, -1, C]
   /** Of windows that lie on the grid, and of shifted ones. */
   private windows: { readonly take: Value; readonly put: Value }[] = [];
@@ -201,7 +201,7 @@ class Network {
     const area = graph.node("Mul", [height, width]);
     this.image = concat(batch, height, width, graph.int64([channels]));
     this.batchShape = concat(batch, graph.int64([-1, channels]));
-    this.pixelCount = graph.node("Cast", [area], { to: elementTypeCode("float32") });
+    this.rowLength = graph.node("Cast", [width], { to: elementTypeCode("float32") });
 
     const eight = graph.int64([WINDOW]);
     const rows = graph.node("Div", [height, eight]);
@@ -338,9 +338,12 @@ class Network {
     const { graph, channels: c, exposures: n } = this;
     const [slot, heads, depth] = [c / n, 4 * n, c / (4 * n)];
     const first = (n >> 1) * slot;
-    const z = this.reshape(this.norm(x, `${name}norm1_x.body`), this.batchShape);
-    const products = graph.node("MatMul", [this.transpose(z, 0, 2, 1), z]);
-    const own = this.reshape(graph.node("Div", [products, this.pixelCount]), [-1, c * c]);
+    const z = this.norm(x, `${name}norm1_x.body`);
+    // Row by row, then over the rows: float32 sums over all pixels at once would lose digits.
+    const rows = this.reshape(z, this.image);
+    const products = graph.node("MatMul", [this.transpose(rows, 0, 1, 3, 2), rows]);
+    const mean = graph.node("ReduceMean", [products, graph.int64([1])], { keepdims: 0 });
+    const own = this.reshape(graph.node("Div", [mean, this.rowLength]), [-1, c * c]);
     const gram = this.reshape(this.shareSums(own), [-1, 1, c, c]);
 
     const matrix = (part: string, ...shape: number[]) =>
@@ -361,7 +364,7 @@ class Network {
     const cosines = graph.node("Div", [graph.node("Div", [dots, queryNorm]), keyNorm]);
     const attended = graph.node("MatMul", [graph.node("Softmax", [cosines]), matrix("v", heads, depth, c)]);
     const product = graph.node("MatMul", [matrix("project_out", c, c), this.reshape(attended, [-1, c, c])]);
-    const mixed = graph.node("MatMul", [z, this.transpose(product, 0, 2, 1)]);
+    const mixed = graph.node("MatMul", [this.reshape(z, this.batchShape), this.transpose(product, 0, 2, 1)]);
     const out = this.add(x, this.reshape(mixed, [-1, c]));
     const hidden = this.sizeOf(`${name}mlp.fc1.bias`);
     return this.add(out, this.mlp(this.norm(out, `${name}norm2`), `${name}mlp`, hidden));
