@@ -135,8 +135,8 @@ export function legacyWithPickle(data: Uint8Array, storages: Readonly<Record<str
     length.writeBigInt64LE(BigInt(count));
     return [length, content];
   });
-  // A list, not a tuple: the same to this reader.
-  return Buffer.concat([legacyMagic, pickle(1001), pickle(machine), data, pickle(Object.keys(storages)), ...contents]);
+  const keys = bytes(0x80, 2, 0x5d, 0x28, ...Object.keys(storages).map(operations), 0x65, 0x2e); // a list
+  return Buffer.concat([legacyMagic, pickle(1001), pickle(machine), data, keys, ...contents]);
 }
 
 export function legacyCheckpoint(root: unknown, storages: Readonly<Record<string, Stored>>): Buffer {

@@ -125,6 +125,7 @@ describe("small files that ask for much", () => {
   ]);
   const bombs: [string, Buffer][] = [
     ["a megabyte of dictionaries", wrap(repeat(million, 0x7d))],
+    ["a million dictionaries with an entry", wrap(repeat(million, 0x7d, 0x4e, 0x4e, 0x73))],
     ["a megabyte of marks", wrap(repeat(million, 0x28))],
     ["lists a million deep", wrap(repeat(million, 0x5d), repeat(million, 0x61))],
     ["memo entries", wrap(0x7d, repeat(million, 0x94))],

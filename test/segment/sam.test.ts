@@ -84,9 +84,7 @@ describe("Segment Anything's mask generator on stand-in models", { skip }, () =>
   for (const [name, encoderStyle, decoderStyle, options] of [
     ["one point at a time", {}, { batch: 1 }, {}],
     ["a fixed batch of several", {}, { batch: 100 }, {}],
-    ["normalisation within the encoder", { raw: true }, {}, {}],
-    ["[height, width, 3]", { layout: "HWC" }, {}, {}],
-    ["[height, width, 3] with normalisation", { layout: "HWC", raw: true }, {}, {}],
+    ["[height, width, 3] with normalisation within", { layout: "HWC", raw: true }, {}, {}],
   ] as [string, EncoderStyle, DecoderStyle, SamOptions][]) {
     test(name, async () => {
       assertMap(
@@ -159,11 +157,7 @@ describe("Segment Anything's mask generator on stand-in models", { skip }, () =>
     assert.equal(all.count, 1025);
     const ids = new Set(Array.from({ length: 1024 }, (_, i) => all.ids[(4 * (i >> 5) + 2) * 128 + 4 * (i % 32) + 1]));
     assert.equal(ids.size, 1024);
-    const fewer = await segmentWithSam(paint(128, 128, cells), await models(), {
-      smallest: 1,
-      pointsPerSide: 16,
-      predictedIou: 0.955,
-    });
+  });
     assert.ok(fewer.count < 257, `${fewer.count}`);
   });
 
@@ -171,7 +165,11 @@ describe("Segment Anything's mask generator on stand-in models", { skip }, () =>
     let ticks = 0;
     const timer = setInterval(() => ticks++, 5);
     const heard: number[] = [];
-    await segmentWithSam(paint(128, 96, pieces), await models(), { onProgress: (fraction) => heard.push(fraction) });
+    await segmentWithSam(paint(128, 96, pieces), await models(), {
+      batch: 16,
+      pointsPerSide: 16,
+      onProgress: (fraction) => heard.push(fraction),
+    });
     clearInterval(timer);
     assert.ok(ticks > 10, `${ticks} ticks`);
     assert.ok(heard.length > 10 && heard.every((value, i) => i === 0 || value > heard[i - 1]), heard.join(" "));

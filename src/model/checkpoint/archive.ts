@@ -1,7 +1,7 @@
 import { crc32 } from "node:zlib";
 import { type Entry, fromBufferPromise, type ZipFile } from "yauzl";
 import { SmhdrError } from "../../errors.js";
-import { damaged, PickleDictionary, unpickle } from "./pickle.js";
+import { damaged, PickleDictionary, PickleList, unpickle } from "./pickle.js";
 import { checkpointGlobals, type Storage, storageOf } from "./tensors.js";
 
 /** An unpickled checkpoint, its numbers still in the file. */
@@ -131,11 +131,12 @@ export function openLegacy(bytes: Uint8Array): CheckpointFile {
     throw new SmhdrError("UNSUPPORTED", bigEndian);
   const root = next();
   const keys = next();
-  if (!Array.isArray(keys)) throw damaged("its list of storages is missing");
+  if (!(keys instanceof PickleList)) throw damaged("its list of storages is missing");
 
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const contents = new Map<string, Uint8Array>();
-  for (const key of keys) {
+  for (const key of keys.items ?? []) {
+    if (typeof key !== "string") throw damaged("a storage whose name is no text");
     const storage = storages.get(key);
     if (!storage || contents.has(key)) throw damaged("its list of storages does not fit its tensors");
     const length = storage.count * storage.type.bytes;

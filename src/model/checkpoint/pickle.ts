@@ -6,19 +6,36 @@ export interface PickleGlobal {
   readonly call?: (args: readonly unknown[]) => unknown;
 }
 
-/** A dictionary of a pickle. */
-export class PickleDictionary {
-  // Made with the first entry: one byte of a pickle can ask for a dictionary, and an empty Map takes 200.
-  private entriesMade: Map<unknown, unknown> | undefined;
-  get entries(): ReadonlyMap<unknown, unknown> {
-    return this.entriesMade ?? nothing;
-  }
-  set(key: unknown, value: unknown): void {
-    this.entriesMade ??= new Map();
-    this.entriesMade.set(key, value);
+// One byte of a pickle can ask for a list or a dictionary: these take no more memory than what is in them, where an array
+// makes room for 17 values with the first one pushed, and a Map takes 200 bytes.
+
+/** A list of a pickle. */
+export class PickleList {
+  items: unknown[] | undefined;
+  append(values: unknown[]): void {
+    if (!this.items) this.items = values;
+    else for (const value of values) this.items.push(value);
   }
 }
-const nothing: ReadonlyMap<unknown, unknown> = new Map();
+
+/** A dictionary of a pickle. */
+export class PickleDictionary {
+  private readonly pairs = new PickleList();
+  private map: ReadonlyMap<unknown, unknown> | undefined;
+  get entries(): ReadonlyMap<unknown, unknown> {
+    if (!this.map) {
+      const map = new Map<unknown, unknown>();
+      const { items = [] } = this.pairs;
+      for (let i = 0; i < items.length; i += 2) map.set(items[i], items[i + 1]);
+      this.map = map;
+    }
+    return this.map;
+  }
+  /** Keys and values in turn. Nothing may be set once the entries were read. */
+  set(pairs: unknown[]): void {
+    this.pairs.append(pairs);
+  }
+}
 
 export interface PickleHost {
   /** By "module name". Whatever is not here is refused. */
@@ -41,7 +58,7 @@ const MARK = Symbol("mark");
 /**
  * Reads one pickle (Python's pickletools describes the format) made of dictionaries, lists, tuples, text, numbers and what `host`
  * knows. It is a reader of data: it executes nothing, and takes time and memory in proportion to the bytes read.
- * Lists and tuples become arrays, dictionaries PickleDictionary, integers beyond 2^53 bigint.
+ * Tuples become arrays, lists PickleList, dictionaries PickleDictionary, integers beyond 2^53 bigint.
  * @returns the value and the offset after the pickle.
  * @throws SmhdrError BAD_INPUT where the bytes are damaged, UNSUPPORTED naming the first operation or global outside that set.
  */
@@ -49,7 +66,8 @@ export function unpickle(bytes: Uint8Array, start: number, host: PickleHost): { 
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const stack: unknown[] = [];
   const marks: number[] = [];
-  const memo = new Map<number, unknown>();
+  const memo: unknown[] = []; // by number where they count up, as they do
+  const furtherMemo = new Map<number, unknown>();
   let at = start;
   let operations = 0;
 
@@ -97,13 +115,18 @@ export function unpickle(bytes: Uint8Array, start: number, host: PickleHost): { 
     const items = Array.from({ length: count }, pop);
     stack.push(items.reverse());
   };
-  const recall = (index: number) => {
-    if (!memo.has(index)) throw damaged(`it refers to ${index}, which was never stored`);
-    stack.push(memo.get(index));
+  const remember = (index: number) => {
+    if (index < memo.length) memo[index] = top();
+    else if (index === memo.length) memo.push(top());
+    else furtherMemo.set(index, top());
   };
-  const list = (): unknown[] => {
+  const recall = (index: number) => {
+    if (index >= memo.length && !furtherMemo.has(index)) throw damaged(`it refers to ${index}, which was never stored`);
+    stack.push(index < memo.length ? memo[index] : furtherMemo.get(index));
+  };
+  const list = (): PickleList => {
     const value = top();
-    if (!Array.isArray(value)) throw damaged(`no list to append to at byte ${at - 1}`);
+    if (!(value instanceof PickleList)) throw damaged(`no list to append to at byte ${at - 1}`);
     return value;
   };
   const dictionary = (): PickleDictionary => {
@@ -125,57 +148,48 @@ export function unpickle(bytes: Uint8Array, start: number, host: PickleHost): { 
     stack.push(known);
   };
 
-  const operation: Record<number, () => void> = {
-    128: () => {
-      // PROTO
+  const operation: Record<string, () => void> = {
+    PROTO: () => {
       const version = bytes[take(1)];
       if (version > 5) throw new SmhdrError("UNSUPPORTED", `Pickle protocol ${version} is not read (2 to 5 are).`);
     },
-    149: () => void take(8), // FRAME: only a hint for buffered reading
-    40: () => {
-      // MARK
+    FRAME: () => void take(8), // only a hint for buffered reading
+    MARK: () => {
       marks.push(stack.length);
       stack.push(MARK);
     },
-    125: () => void stack.push(new PickleDictionary()), // EMPTY_DICT
-    93: () => void stack.push([]), // EMPTY_LIST
-    41: () => void stack.push([]), // EMPTY_TUPLE
-    116: () => void stack.push(popMark()), // TUPLE
-    133: () => tuple(1), // TUPLE1
-    134: () => tuple(2), // TUPLE2
-    135: () => tuple(3), // TUPLE3
-    97: () => {
-      // APPEND
+    EMPTY_DICT: () => void stack.push(new PickleDictionary()),
+    EMPTY_LIST: () => void stack.push(new PickleList()),
+    EMPTY_TUPLE: () => void stack.push([]),
+    TUPLE: () => void stack.push(popMark()),
+    TUPLE1: () => tuple(1),
+    TUPLE2: () => tuple(2),
+    TUPLE3: () => tuple(3),
+    APPEND: () => {
       const value = pop();
-      list().push(value);
+      list().append([value]);
     },
-    101: () => {
-      // APPENDS
+    APPENDS: () => {
       const items = popMark();
-      const into = list();
-      for (const item of items) into.push(item);
+      list().append(items);
     },
-    115: () => {
-      // SETITEM
+    SETITEM: () => {
       const value = pop();
       const key = pop();
-      dictionary().set(key, value);
+      dictionary().set([key, value]);
     },
-    117: () => {
-      // SETITEMS
+    SETITEMS: () => {
       const items = popMark();
       if (items.length % 2 !== 0) throw damaged(`a key without its value at byte ${at - 1}`);
-      const into = dictionary();
-      for (let i = 0; i < items.length; i += 2) into.set(items[i], items[i + 1]);
+      dictionary().set(items);
     },
-    78: () => void stack.push(null), // NONE
-    136: () => void stack.push(true), // NEWTRUE
-    137: () => void stack.push(false), // NEWFALSE
-    74: () => void stack.push(view.getInt32(take(4), true)), // BININT
-    75: () => void stack.push(bytes[take(1)]), // BININT1
-    77: () => void stack.push(view.getUint16(take(2), true)), // BININT2
-    138: () => {
-      // LONG1
+    NONE: () => void stack.push(null),
+    NEWTRUE: () => void stack.push(true),
+    NEWFALSE: () => void stack.push(false),
+    BININT: () => void stack.push(view.getInt32(take(4), true)),
+    BININT1: () => void stack.push(bytes[take(1)]),
+    BININT2: () => void stack.push(view.getUint16(take(2), true)),
+    LONG1: () => {
       const length = bytes[take(1)];
       const from = take(length);
       let value = 0n;
@@ -184,18 +198,16 @@ export function unpickle(bytes: Uint8Array, start: number, host: PickleHost): { 
       const number = Number(value);
       stack.push(Number.isSafeInteger(number) ? number : value);
     },
-    71: () => void stack.push(view.getFloat64(take(8), false)), // BINFLOAT
-    88: () => void stack.push(text(view.getUint32(take(4), true))), // BINUNICODE
-    140: () => void stack.push(text(bytes[take(1)])), // SHORT_BINUNICODE
-    85: () => void stack.push(text(bytes[take(1)])), // SHORT_BINSTRING: Python 2's text
-    99: () => global(line(), line()), // GLOBAL
-    147: () => {
-      // STACK_GLOBAL
+    BINFLOAT: () => void stack.push(view.getFloat64(take(8), false)),
+    BINUNICODE: () => void stack.push(text(view.getUint32(take(4), true))),
+    SHORT_BINUNICODE: () => void stack.push(text(bytes[take(1)])),
+    SHORT_BINSTRING: () => void stack.push(text(bytes[take(1)])), // Python 2's text
+    GLOBAL: () => global(line(), line()),
+    STACK_GLOBAL: () => {
       const name = pop();
       global(pop(), name);
     },
-    82: () => {
-      // REDUCE
+    REDUCE: () => {
       const args = pop();
       const callee = pop() as Partial<PickleGlobal> | null;
       if (!Array.isArray(args)) throw damaged(`a call without arguments at byte ${at - 1}`);
@@ -204,32 +216,32 @@ export function unpickle(bytes: Uint8Array, start: number, host: PickleHost): { 
       charge(args.length);
       stack.push(callee.call(args));
     },
-    98: () => {
-      // BUILD: attributes of a state dictionary (its _metadata), which nothing here needs
+    BUILD: () => {
+      // Attributes of a state dictionary (its _metadata), which nothing here needs.
       pop();
       dictionary();
     },
-    113: () => void memo.set(bytes[take(1)], top()), // BINPUT
-    114: () => void memo.set(view.getUint32(take(4), true), top()), // LONG_BINPUT
-    148: () => void memo.set(memo.size, top()), // MEMOIZE
-    104: () => recall(bytes[take(1)]), // BINGET
-    106: () => recall(view.getUint32(take(4), true)), // LONG_BINGET
-    81: () => void stack.push(host.persistent(pop())), // BINPERSID
+    BINPUT: () => remember(bytes[take(1)]),
+    LONG_BINPUT: () => remember(view.getUint32(take(4), true)),
+    MEMOIZE: () => remember(memo.length + furtherMemo.size),
+    BINGET: () => recall(bytes[take(1)]),
+    LONG_BINGET: () => recall(view.getUint32(take(4), true)),
+    BINPERSID: () => void stack.push(host.persistent(pop())),
   };
 
   for (;;) {
     const code = bytes[take(1)];
-    if (code === 0x2e) {
-      // STOP
+    const name = names.get(code) ?? `0x${code.toString(16)}`;
+    if (name === "STOP") {
       const value = pop();
       if (stack.length > 0) throw damaged("it stops with values left over");
       return { value, end: at };
     }
-    const perform = operation[code];
+    const perform = operation[name];
     if (!perform)
       throw new SmhdrError(
         "UNSUPPORTED",
-        `The checkpoint uses the pickle operation ${names[code] ?? `0x${code.toString(16)}`} (byte ${at - 1}), which ` +
+        `The checkpoint uses the pickle operation ${name} (byte ${at - 1}), which ` +
           "tensors and dictionaries do not need; nothing of it is read.",
       );
     charge(1);
@@ -237,38 +249,74 @@ export function unpickle(bytes: Uint8Array, start: number, host: PickleHost): { 
   }
 }
 
-/** The operations that are refused, for the message. */
-const names: Record<number, string> = {
-  48: "POP",
-  49: "POP_MARK",
-  50: "DUP",
-  66: "BINBYTES",
-  67: "SHORT_BINBYTES",
-  70: "FLOAT",
-  73: "INT",
-  76: "LONG",
-  80: "PERSID",
-  83: "STRING",
-  84: "BINSTRING",
-  86: "UNICODE",
-  100: "DICT",
-  103: "GET",
-  105: "INST",
-  108: "LIST",
-  111: "OBJ",
-  112: "PUT",
-  129: "NEWOBJ",
-  130: "EXT1",
-  131: "EXT2",
-  132: "EXT4",
-  139: "LONG4",
-  141: "BINUNICODE8",
-  142: "BINBYTES8",
-  143: "EMPTY_SET",
-  144: "ADDITEMS",
-  145: "FROZENSET",
-  146: "NEWOBJ_EX",
-  150: "BYTEARRAY8",
-  151: "NEXT_BUFFER",
-  152: "READONLY_BUFFER",
-};
+/** Every operation by its code. */
+const names: ReadonlyMap<number, string> = new Map([
+  [0x28, "MARK"],
+  [0x29, "EMPTY_TUPLE"],
+  [0x2e, "STOP"],
+  [0x30, "POP"],
+  [0x31, "POP_MARK"],
+  [0x32, "DUP"],
+  [0x42, "BINBYTES"],
+  [0x43, "SHORT_BINBYTES"],
+  [0x46, "FLOAT"],
+  [0x47, "BINFLOAT"],
+  [0x49, "INT"],
+  [0x4a, "BININT"],
+  [0x4b, "BININT1"],
+  [0x4c, "LONG"],
+  [0x4d, "BININT2"],
+  [0x4e, "NONE"],
+  [0x50, "PERSID"],
+  [0x51, "BINPERSID"],
+  [0x52, "REDUCE"],
+  [0x53, "STRING"],
+  [0x54, "BINSTRING"],
+  [0x55, "SHORT_BINSTRING"],
+  [0x56, "UNICODE"],
+  [0x58, "BINUNICODE"],
+  [0x5d, "EMPTY_LIST"],
+  [0x61, "APPEND"],
+  [0x62, "BUILD"],
+  [0x63, "GLOBAL"],
+  [0x64, "DICT"],
+  [0x65, "APPENDS"],
+  [0x67, "GET"],
+  [0x68, "BINGET"],
+  [0x69, "INST"],
+  [0x6a, "LONG_BINGET"],
+  [0x6c, "LIST"],
+  [0x6f, "OBJ"],
+  [0x70, "PUT"],
+  [0x71, "BINPUT"],
+  [0x72, "LONG_BINPUT"],
+  [0x73, "SETITEM"],
+  [0x74, "TUPLE"],
+  [0x75, "SETITEMS"],
+  [0x7d, "EMPTY_DICT"],
+  [0x80, "PROTO"],
+  [0x81, "NEWOBJ"],
+  [0x82, "EXT1"],
+  [0x83, "EXT2"],
+  [0x84, "EXT4"],
+  [0x85, "TUPLE1"],
+  [0x86, "TUPLE2"],
+  [0x87, "TUPLE3"],
+  [0x88, "NEWTRUE"],
+  [0x89, "NEWFALSE"],
+  [0x8a, "LONG1"],
+  [0x8b, "LONG4"],
+  [0x8c, "SHORT_BINUNICODE"],
+  [0x8d, "BINUNICODE8"],
+  [0x8e, "BINBYTES8"],
+  [0x8f, "EMPTY_SET"],
+  [0x90, "ADDITEMS"],
+  [0x91, "FROZENSET"],
+  [0x92, "NEWOBJ_EX"],
+  [0x93, "STACK_GLOBAL"],
+  [0x94, "MEMOIZE"],
+  [0x95, "FRAME"],
+  [0x96, "BYTEARRAY8"],
+  [0x97, "NEXT_BUFFER"],
+  [0x98, "READONLY_BUFFER"],
+]);
