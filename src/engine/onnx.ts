@@ -97,7 +97,7 @@ export async function createOnnxEngine(
   if (!hasOnnxRuntime()) {
     throw new SmhdrError(
       "UNSUPPORTED",
-      'device: "onnx" needs the package onnxruntime-node: npm install onnxruntime-node',
+      'device: "onnx" needs the package onnxruntime-node: npm install onnxruntime-node --onnxruntime-node-install=skip',
     );
   }
   const helper = new Helper();
