@@ -158,8 +158,6 @@ describe("Segment Anything's mask generator on stand-in models", { skip }, () =>
     const ids = new Set(Array.from({ length: 1024 }, (_, i) => all.ids[(4 * (i >> 5) + 2) * 128 + 4 * (i % 32) + 1]));
     assert.equal(ids.size, 1024);
   });
-    assert.ok(fewer.count < 257, `${fewer.count}`);
-  });
 
   test("the program goes on meanwhile, and hears of progress", async () => {
     let ticks = 0;
