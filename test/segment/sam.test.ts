@@ -25,6 +25,10 @@ async function models(encoderStyle: EncoderStyle = {}, decoderStyle: DecoderStyl
   return paths;
 }
 
+/** On one thread: so small models take longer on several. */
+const segment: typeof segmentWithSam = (photograph, paths, options) =>
+  segmentWithSam(photograph, paths, { threads: 1, ...options });
+
 type Colour = readonly [red: number, green: number, blue: number];
 type Piece = readonly [left: number, top: number, width: number, height: number, colour: Colour];
 
@@ -77,7 +81,7 @@ const expected = (x: number, y: number) => {
 
 describe("Segment Anything's mask generator on stand-in models", { skip }, () => {
   test("choice, duplicates, painting and small segments", async () => {
-    const map = await segmentWithSam(paint(128, 96, pieces), await models(), { firstId: 40 });
+    const map = await segment(paint(128, 96, pieces), await models(), { firstId: 40 });
     assertMap(map, expected, 40);
   });
 
@@ -88,7 +92,7 @@ describe("Segment Anything's mask generator on stand-in models", { skip }, () =>
   ] as [string, EncoderStyle, DecoderStyle, SamOptions][]) {
     test(name, async () => {
       assertMap(
-        await segmentWithSam(paint(128, 96, pieces), await models(encoderStyle, decoderStyle), {
+        await segment(paint(128, 96, pieces), await models(encoderStyle, decoderStyle), {
           pointsPerSide: 15,
           ...options,
         }),
@@ -102,7 +106,7 @@ describe("Segment Anything's mask generator on stand-in models", { skip }, () =>
       [0, 0, 64, 96, [200, 250, 200]],
       [64, 0, 64, 96, [20, 250, 250]],
     ];
-    const map = await segmentWithSam(paint(128, 96, flat, 3), await models(), { pointsPerSide: 8 });
+    const map = await segment(paint(128, 96, flat, 3), await models(), { pointsPerSide: 8 });
     assert.deepEqual([map.width, map.height, map.count], [384, 288, 3]);
     // Where both colours meet, the encoder's smaller picture mixes them.
     assertMap({ ...map, ids: map.ids.map((id, p) => (Math.abs((p % 384) - 191.5) < 6 ? 0 : id)) }, (x) =>
@@ -120,7 +124,7 @@ describe("Segment Anything's mask generator on stand-in models", { skip }, () =>
         [8, 8, 56, 40, [30, 252, 210]],
         [72, 40, 48, 48, [50, 254, 220]],
       ];
-      const map = await segmentWithSam(paint(128, 96, blocks), await models(encoderStyle, { style }), {
+      const map = await segment(paint(128, 96, blocks), await models(encoderStyle, { style }), {
         pointsPerSide: 8,
       });
       const at = (x: number, y: number) => map.ids[y * 128 + x];
@@ -152,7 +156,7 @@ describe("Segment Anything's mask generator on stand-in models", { skip }, () =>
       const [column, row] = [i % 32, i >> 5];
       return [4 * column, 4 * row, 4, 4, [i >> 4, 240 + (i & 15), 200]];
     });
-    const all = await segmentWithSam(paint(128, 128, cells), await models(), { smallest: 1, predictedIou: 0.94 });
+    const all = await segment(paint(128, 128, cells), await models(), { smallest: 1, predictedIou: 0.94 });
     // Those with 240/255 = 0.941 to 1 as predicted IoU stay; the 16 cells of each group (half a row) have it at 0.95.
     assert.equal(all.count, 1025);
     const ids = new Set(Array.from({ length: 1024 }, (_, i) => all.ids[(4 * (i >> 5) + 2) * 128 + 4 * (i % 32) + 1]));
@@ -163,7 +167,7 @@ describe("Segment Anything's mask generator on stand-in models", { skip }, () =>
     let ticks = 0;
     const timer = setInterval(() => ticks++, 5);
     const heard: number[] = [];
-    await segmentWithSam(paint(128, 96, pieces), await models(), {
+    await segment(paint(128, 96, pieces), await models(), {
       batch: 16,
       pointsPerSide: 16,
       onProgress: (fraction) => heard.push(fraction),
@@ -196,20 +200,20 @@ describe("Segment Anything's mask generator on stand-in models", { skip }, () =>
     const photograph = paint(128, 96, pieces);
     const paths = await models();
     const few = { cache, pointsPerSide: 8 };
-    const first = await segmentWithSam(photograph, paths, few);
+    const first = await segment(photograph, paths, few);
     const [name] = await readdir(cache);
-    assert.deepEqual(await segmentWithSam(photograph, paths, { ...few, smallest: 1000 }), first);
+    assert.deepEqual(await segment(photograph, paths, { ...few, smallest: 1000 }), first);
     assert.equal((await readdir(cache)).length, 1);
 
     const half = Float32Array.from({ length: 128 * 96 }, (_, p) => (p < 64 * 96 ? 1 : 0));
     await writeFile(join(cache, name), gzipSync(encodeNpy(half, [96, 128, 1])));
-    const known = await segmentWithSam(photograph, paths, { ...few, firstId: 5 });
+    const known = await segment(photograph, paths, { ...few, firstId: 5 });
     assertMap(known, (_, y) => (y < 48 ? "upper" : ""), 5);
 
     await writeFile(join(cache, name), "damaged");
-    assert.deepEqual(await segmentWithSam(photograph, paths, few), first);
-    await segmentWithSam(paint(128, 96, pieces.slice(1)), paths, { ...few, stability: 0.5 });
-    await segmentWithSam(photograph, await models({ raw: true }), few);
+    assert.deepEqual(await segment(photograph, paths, few), first);
+    await segment(paint(128, 96, pieces.slice(1)), paths, { ...few, stability: 0.5 });
+    await segment(photograph, await models({ raw: true }), few);
     assert.equal((await readdir(cache)).length, 3);
   });
 
@@ -233,6 +237,6 @@ describe("Segment Anything's mask generator on stand-in models", { skip }, () =>
     await fails({}, { stability: 2 }, "INVALID_ARGUMENT", /stability/);
     await fails({}, { batch: -1 }, "INVALID_ARGUMENT", /batch/);
     const cut = { ...photograph, codes: photograph.codes.subarray(1) };
-    await assert.rejects(segmentWithSam(cut, good), { code: "INVALID_ARGUMENT", message: /128x96/ });
+    await assert.rejects(segment(cut, good), { code: "INVALID_ARGUMENT", message: /128x96/ });
   });
 });
