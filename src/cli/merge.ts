@@ -42,7 +42,7 @@ export function registerMerge(program: Command): void {
     .option("--ev <stops>", "exposure values in the order of the photographs, such as 0,2,4", parseExposureValues)
     .option("--reference <index>", "whose moment to show, 0 the shortest exposure (default: the middle)", parseCount(0))
     .addOption(
-      new Option("--method <name>", "how to merge (default: network where a model can take the bracket)").choices([
+      new Option("--method <name>", "how to merge (default: radiance, or network with --model)").choices([
         "network",
         "radiance",
       ]),

@@ -154,6 +154,16 @@ export function loadAddon(): Addon {
   return load().addon;
 }
 
+/** Whether the native addon can be loaded. */
+export function hasAddon(): boolean {
+  try {
+    load();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** The file the addon was loaded from. Throws as loadAddon does. */
 export function addonPath(): string {
   return load().path;

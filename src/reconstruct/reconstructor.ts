@@ -1,10 +1,10 @@
 import type { Bracket, Note } from "../bracket/bracket.js";
-import { loadAddon } from "../engine/addon.js";
+import { hasAddon, loadAddon } from "../engine/addon.js";
 import type { Engine } from "../engine/engine.js";
 import { type DeviceName, selectEngine } from "../engine/select.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
-import { hasDefaultModel, loadModel, type Model } from "../model/model.js";
+import { loadModel, type Model } from "../model/model.js";
 import { readOnnx } from "../model/onnx/read.js";
 import { canTake, reconstructNetwork } from "./network.js";
 import { mergeRadiance } from "./radiance.js";
@@ -14,8 +14,8 @@ export type Method = "network" | "radiance";
 
 export interface ReconstructorOptions {
   /**
-   * "network" reconstructs with a trained model, "radiance" merges without one. Default: the network where a model is
-   * shipped and can take the bracket, else radiance; the result's metadata says which it was.
+   * "network" reconstructs with a trained model, "radiance" merges without one. Default: radiance, unless a model or ONNX
+   * Runtime is asked for or the native part is missing; the result's metadata says which it was.
    */
   readonly method?: Method | undefined;
   /** A model's name or file (.safetensors, .onnx); only for the network. */
@@ -59,7 +59,8 @@ export class Reconstructor {
    */
   static async load(options: ReconstructorOptions = {}): Promise<Reconstructor> {
     const { model, device = "auto", threads, memory, precision = "auto", tile = "auto" } = options;
-    const method = options.method ?? (model !== undefined || hasDefaultModel() ? "network" : "radiance");
+    const network = model !== undefined || device.startsWith("onnx") || !hasAddon();
+    const method = options.method ?? (network ? "network" : "radiance");
     if (method !== "radiance" && method !== "network") {
       throw new SmhdrError("INVALID_ARGUMENT", `method: expected "network" or "radiance"; got "${method}".`);
     }

@@ -1,10 +1,13 @@
 // One instruction set's table of kernels.
 #include "ops/cpu/kernels.h"
 
+#include "ops/cpu/backward.h"
 #include "ops/cpu/convolution.h"
 #include "ops/cpu/local_branch.h"
+#include "ops/cpu/local_branch_backward.h"
 #include "ops/cpu/token_kernels.h"
 #include "ops/cpu/window_attention.h"
+#include "ops/cpu/window_attention_backward.h"
 
 #define SMHDR_TEXT_(x) #x
 #define SMHDR_TEXT(x) SMHDR_TEXT_(x)
@@ -27,7 +30,22 @@ const Kernels& kernels() {
                                  exposure_gram,
                                  exposure_mix,
                                  fold,
-                                 add};
+                                 add,
+                                 convolution_backward_scratch,
+                                 convolution_backward_tile,
+                                 norm_backward_scratch,
+                                 norm_backward_tokens,
+                                 mlp_backward_scratch,
+                                 mlp_backward_tokens,
+                                 attention_backward_scratch,
+                                 attention_backward_window,
+                                 local_backward_scratch,
+                                 local_backward_gates,
+                                 local_backward_spatial,
+                                 local_backward_input,
+                                 exposure_cross_gram,
+                                 exposure_backward_scratch,
+                                 exposure_backward_tokens};
   return table;
 }
 

@@ -24,6 +24,15 @@ struct LocalPlan {
   const float* gates;  // [batch, C]: the channel gate, for the second pass
 };
 
+/// The backward pass of the local branch between its passes. All like x or one value a pixel.
+struct LocalBackwardPlan {
+  LocalPlan forward;
+  float* spatial;           // [batch, H, W]: the spatial gate
+  Tensor grad;              // of the features, growing to be complete
+  float* grad_spatial;      // [batch, height + 6, width + 6], zero-framed: of the spatial gate's logits
+  const float* grad_means;  // [batch, C]: through the channel gate, a pixel's share
+};
+
 struct Kernels {
   const char* name;
   int64_t (*attention_scratch)(const AttentionArgs& args);  // floats a thread needs
@@ -42,7 +51,9 @@ struct Kernels {
 
   int64_t (*local_scratch)(const LocalBranchArgs& args);
   void (*local_features)(const LocalBranchArgs& args, const LocalPlan& plan, int b, int band, float* scratch);
-  void (*local_output)(const LocalBranchArgs& args, const LocalPlan& plan, int b, int band, float* scratch);
+  /// `spatial` [batch, H, W] receives the spatial gate where not null.
+  void (*local_output)(const LocalBranchArgs& args, const LocalPlan& plan, int b, int band, float* spatial,
+                       float* scratch);
 
   int64_t (*exposure_scratch)(int channels);
   /// gram [C, C] += z z^T over `count` pixels, z = norm(x).
@@ -53,6 +64,37 @@ struct Kernels {
 
   void (*fold)(const float* features, int channels, int exposures, int slot, int64_t count, float* out);
   void (*add)(const float* a, const float* b, int64_t count, float* out);
+
+  // Backward. The gradients in the args are one slot's accumulators, used by one thread at a time.
+  int64_t (*convolution_backward_scratch)(const ConvolutionBackwardArgs& args);
+  /// Adds to grad_weight, here laid out [tap][out][in], and grad_bias.
+  void (*convolution_backward_tile)(const ConvolutionBackwardArgs& args, int b, int y0, int x0, float* scratch);
+  int64_t (*norm_backward_scratch)(int channels);
+  void (*norm_backward_tokens)(const float* x, NormWeights weights, const float* grad_out, NormGradients gradients,
+                               int channels, int count, bool accumulate, float* grad_x, float* scratch);
+  int64_t (*mlp_backward_scratch)(const MlpBackwardArgs& args);
+  void (*mlp_backward_tokens)(const MlpBackwardArgs& args, int b, int64_t first, int count, float* scratch);
+  int64_t (*attention_backward_scratch)(const AttentionBackwardArgs& args);
+  /// bias_table's accumulator is here laid out [heads][key][query].
+  void (*attention_backward_window)(const AttentionBackwardArgs& args, const AttentionPlan& plan, int b, int row,
+                                    int column, float* scratch);
+  int64_t (*local_backward_scratch)(const LocalBranchBackwardArgs& args);
+  /// Gradient of the gated features; depthwise2's; sums [C] of gradient times features, and that of the spatial logits.
+  void (*local_backward_gates)(const LocalBranchBackwardArgs& args, const LocalBackwardPlan& plan, int b, int band,
+                               double* sums, float* scratch);
+  /// The spatial gate's gradient to its planes and on to the features; spatial weights'.
+  void (*local_backward_spatial)(const LocalBranchBackwardArgs& args, const LocalBackwardPlan& plan, int b, int band);
+  /// The features' gradient to x; depthwise1's and the norm's.
+  void (*local_backward_input)(const LocalBranchBackwardArgs& args, const LocalBackwardPlan& plan, int b, int band,
+                               float* scratch);
+  /// gram [C, C] += g z^T over `count` pixels, z = norm(x).
+  void (*exposure_cross_gram)(const float* g, const float* x, NormWeights weights, int channels, int64_t count,
+                              double* gram, float* scratch);
+  /// grad_x = g + norm's backward of (product g + square z) for up to kTokens pixels; both matrices [C, C].
+  int64_t (*exposure_backward_scratch)(int channels);
+  void (*exposure_backward_tokens)(const float* x, NormWeights weights, const float* g, const float* product,
+                                   const float* square, NormGradients gradients, int channels, int count, float* grad_x,
+                                   float* scratch);
 };
 
 namespace generic {

@@ -17,13 +17,13 @@ SMHDR_INLINE void taps_first(const float* weight, int channels, float* taps) {
     for (int k = 0; k < 9; ++k) taps[k * channels + c] = weight[c * 9 + k];
 }
 
-/// One output row of a depthwise 3x3; rows[k] points at the zero pixel before column 0.
+/// One output row of a depthwise 3x3 (bias may be null); rows[k] points at the zero pixel before column 0.
 SMHDR_INLINE void depthwise_row(const float* const rows[3], const float* taps, const float* bias, int width,
                                 int channels, float* out) {
   for (int x = 0; x < width; ++x)
     for_channels(
         channels, [&](int c, int n) __attribute__((always_inline)) {
-          Vec total = load_some(bias + c, n);
+          Vec total = bias ? load_some(bias + c, n) : Vec{};
 #pragma GCC unroll 3
           for (int ky = 0; ky < 3; ++ky)
 #pragma GCC unroll 3
@@ -95,7 +95,8 @@ static void local_features(const LocalBranchArgs& args, const LocalPlan& plan, i
       });
 }
 
-static void local_output(const LocalBranchArgs& args, const LocalPlan& plan, int b, int band, float* scratch) {
+static void local_output(const LocalBranchArgs& args, const LocalPlan& plan, int b, int band, float* keep_spatial,
+                         float* scratch) {
   const int height = args.x.height, width = args.x.width, channels = args.x.channels;
   const int64_t frame_width = width + 6, frame = (height + 6) * frame_width;
   const float* planes = plan.planes + int64_t{b} * 2 * frame;
@@ -113,6 +114,7 @@ static void local_output(const LocalBranchArgs& args, const LocalPlan& plan, int
                 total += load_some(planes + i * frame + (y + ky) * frame_width + x + kx, n) *
                          args.weights.spatial_weight[(i * 7 + ky) * 7 + kx];
           store(spatial + x, sigmoid(total));
+          if (keep_spatial) store_some(keep_spatial + (int64_t{b} * height + y) * width + x, load(spatial + x), n);
         }
         const float* from = plan.features.at(b, y, 0);
         for (int x = 0; x < width; ++x)

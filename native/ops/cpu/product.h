@@ -49,16 +49,16 @@ SMHDR_INLINE void product_rows(int rows, Block block) {
   }
 }
 
-/// epilogue(output, token, sum) gets every output and every kLanes tokens of `kTokens`.
+/// epilogue(output, column, sum) gets every output and every kLanes of `columns`, a multiple of kColumns * kLanes.
 template <typename Epilogue>
 SMHDR_INLINE void product(const float* w, int64_t w_row, int64_t w_step, const float* x, int64_t x_step, int depth,
-                          int outputs, Epilogue epilogue) {
+                          int outputs, Epilogue epilogue, int columns = kTokens) {
   for (int o = 0; o < outputs;) {
     // Spread a remainder over the last blocks: 10 outputs are 5 + 5, not 6 + 4.
     const int left = outputs - o, blocks = (left + kRows - 1) / kRows, rows = (left + blocks - 1) / blocks;
     product_rows(
         rows, [&]<int R>() __attribute__((always_inline)) {
-          for (int t = 0; t < kTokens; t += kColumns * kLanes)
+          for (int t = 0; t < columns; t += kColumns * kLanes)
             product_block<R>(w + o * w_row, w_row, w_step, x + t, x_step, depth, o, t, epilogue);
         });
     o += rows;
@@ -108,6 +108,47 @@ SMHDR_INLINE void to_token_major(const float* from, int channels, float* to) {
     for (int t = 0; t < kTokens; ++t) to[t * channels + c] = from[c * kTokens + t];
 }
 
+/// Columns of a token-major operand of `outer`, padded to whole register blocks.
+SMHDR_INLINE int padded_columns(int columns) {
+  constexpr int block = kColumns * kLanes;
+  return (columns + block - 1) / block * block;
+}
+
+/// from [C][64] -> to [64][padded_columns(C)], the padding zero.
+SMHDR_INLINE void to_padded_tokens(const float* from, int channels, float* to) {
+  const int stride = padded_columns(channels);
+  int c = 0;
+  for (; c + 4 <= channels; c += 4)
+    for (int t = 0; t < kTokens; t += 4)
+      transpose4(from + c * kTokens + t, from + (c + 1) * kTokens + t, from + (c + 2) * kTokens + t,
+                 from + (c + 3) * kTokens + t, to + t * stride + c, stride);
+  for (; c < stride; ++c)
+    for (int t = 0; t < kTokens; ++t) to[t * stride + c] = c < channels ? from[c * kTokens + t] : 0.0f;
+}
+
+/// sums [rows][columns] += left right^T over 64 tokens: left [rows][64], right token-major with `stride` floats a
+/// token.
+SMHDR_INLINE void outer(const float* left, int rows, const float* right, int64_t stride, int columns, float* sums) {
+  product(
+      left, kTokens, 1, right, stride, kTokens, rows,
+      [&](int row, int column, Vec sum) __attribute__((always_inline)) {
+        const int n = columns - column < kLanes ? columns - column : kLanes;
+        if (n <= 0) return;
+        float* to = sums + int64_t{row} * columns + column;
+        store_some(to, load_some(to, n) + sum, n);
+      },
+      padded_columns(columns));
+}
+
+/// sums [rows] += left [rows][64] summed over the tokens.
+SMHDR_INLINE void sum_tokens(const float* left, int rows, float* sums) {
+  for (int row = 0; row < rows; ++row) {
+    Vec total{};
+    for (int t = 0; t < kTokens; t += kLanes) total += load(left + row * kTokens + t);
+    sums[row] += sum(total);
+  }
+}
+
 /// LayerNorm over the channels of 64 tokens, in place on x [C][64].
 SMHDR_INLINE void normalise(float* x, NormWeights weights, int channels) {
   for (int t = 0; t < kTokens; t += kLanes) {
@@ -121,6 +162,38 @@ SMHDR_INLINE void normalise(float* x, NormWeights weights, int channels) {
     const Vec scale = 1.0f / square_root(variance * (1.0f / channels) + kNormEpsilon);
     for (int c = 0; c < channels; ++c)
       store(x + c * kTokens + t, (load(x + c * kTokens + t) - mean) * scale * weights.gain[c] + weights.bias[c]);
+  }
+}
+
+/// Backward of `normalise`: x [C][64] is its input and becomes the normalised value; grad [C][64] becomes that of x.
+/// gain and bias gradients are added to where not null.
+SMHDR_INLINE void normalise_backward(float* x, NormWeights weights, int channels, float* grad, float* grad_gain,
+                                     float* grad_bias) {
+  const float share = 1.0f / channels;
+  for (int t = 0; t < kTokens; t += kLanes) {
+    Vec mean{}, variance{};
+    for (int c = 0; c < channels; ++c) mean += load(x + c * kTokens + t);
+    mean *= share;
+    for (int c = 0; c < channels; ++c) {
+      const Vec d = load(x + c * kTokens + t) - mean;
+      variance += d * d;
+    }
+    const Vec scale = 1.0f / square_root(variance * share + kNormEpsilon);
+    Vec slope_mean{}, slope_along{};
+    for (int c = 0; c < channels; ++c) {
+      const Vec normalised = (load(x + c * kTokens + t) - mean) * scale, g = load(grad + c * kTokens + t),
+                slope = g * weights.gain[c];
+      store(x + c * kTokens + t, normalised);
+      slope_mean += slope;
+      slope_along += slope * normalised;
+      if (grad_gain) grad_gain[c] += sum(g * normalised);
+      if (grad_bias) grad_bias[c] += sum(g);
+    }
+    slope_mean *= share;
+    slope_along *= share;
+    for (int c = 0; c < channels; ++c)
+      store(grad + c * kTokens + t, scale * (load(grad + c * kTokens + t) * weights.gain[c] - slope_mean -
+                                             load(x + c * kTokens + t) * slope_along));
   }
 }
 

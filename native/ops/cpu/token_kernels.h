@@ -78,22 +78,41 @@ constexpr int kGramTokens = 512;
 
 static int64_t exposure_scratch(int channels) {
   const int64_t padded = (channels + kLanes - 1) / kLanes * kLanes;
-  const int64_t gram = kGramTokens * padded, mix = int64_t{kTokens} * 2 * channels;
+  const int64_t gram = 2 * kGramTokens * padded, mix = int64_t{kTokens} * 2 * channels;
   return gram > mix ? gram : mix;
 }
 
 template <int R>
-SMHDR_INLINE void gram_rows(const float* z, int64_t padded, int count, int first, int column, int channels,
-                            double* gram) {
+SMHDR_INLINE void gram_rows(const float* left, const float* z, int64_t padded, int count, int first, int column,
+                            int channels, double* gram) {
   Vec sums[R];
   for (int r = 0; r < R; ++r) sums[r] = Vec{};
   for (int t = 0; t < count; ++t) {
     const Vec in = load(z + t * padded + column);
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) sums[r] += in * z[t * padded + first + r];
+    for (int r = 0; r < R; ++r) sums[r] += in * left[t * padded + first + r];
   }
   for (int r = 0; r < R; ++r)
     for (int i = 0; i < kLanes && column + i < channels; ++i) gram[(first + r) * channels + column + i] += sums[r][i];
+}
+
+/// gram += left z^T over `count` pixels, both with `padded` floats a pixel.
+SMHDR_INLINE void gram_block(const float* left, const float* z, int64_t padded, int count, int channels, double* gram) {
+  for (int column = 0; column < channels; column += kLanes) {
+    int row = 0;
+    for (; row + 12 <= channels; row += 12) gram_rows<12>(left, z, padded, count, row, column, channels, gram);
+    for (; row + 4 <= channels; row += 4) gram_rows<4>(left, z, padded, count, row, column, channels, gram);
+    for (; row < channels; ++row) gram_rows<1>(left, z, padded, count, row, column, channels, gram);
+  }
+}
+
+/// normalises `count` pixels into rows of `padded` floats, zero beyond C.
+SMHDR_INLINE void normalise_padded(const float* x, NormWeights weights, int channels, int count, int64_t padded,
+                                   float* to) {
+  for (int t = 0; t < count; ++t) {
+    normalise_pixel(x + int64_t{t} * channels, weights, channels, to + t * padded);
+    for (int64_t c = channels; c < padded; ++c) to[t * padded + c] = 0;
+  }
 }
 
 static void exposure_gram(const float* x, NormWeights weights, int channels, int64_t count, double* gram,
@@ -101,16 +120,8 @@ static void exposure_gram(const float* x, NormWeights weights, int channels, int
   const int64_t padded = (channels + kLanes - 1) / kLanes * kLanes;
   for (int64_t start = 0; start < count; start += kGramTokens) {
     const int tokens = static_cast<int>(count - start < kGramTokens ? count - start : kGramTokens);
-    for (int t = 0; t < tokens; ++t) {
-      normalise_pixel(x + (start + t) * channels, weights, channels, scratch + t * padded);
-      for (int64_t c = channels; c < padded; ++c) scratch[t * padded + c] = 0;
-    }
-    for (int column = 0; column < channels; column += kLanes) {
-      int row = 0;
-      for (; row + 12 <= channels; row += 12) gram_rows<12>(scratch, padded, tokens, row, column, channels, gram);
-      for (; row + 4 <= channels; row += 4) gram_rows<4>(scratch, padded, tokens, row, column, channels, gram);
-      for (; row < channels; ++row) gram_rows<1>(scratch, padded, tokens, row, column, channels, gram);
-    }
+    normalise_padded(x + start * channels, weights, channels, tokens, padded, scratch);
+    gram_block(scratch, scratch, padded, tokens, channels, gram);
   }
 }
 

@@ -129,6 +129,15 @@ SMHDR_INLINE Vec gelu(Vec x) {
   return half + half * (z * p / q);
 }
 
+/// Its derivative, Phi(x) + x phi(x).
+SMHDR_INLINE Vec gelu_slope(Vec x) {
+  const Vec z = min(max(x, splat(-12.0f)), splat(12.0f));
+  const Vec density = 0.398942280f * exp2(z * z * -0.721347520f);
+  // gelu(x) / x = Phi(x): taken at a value that is never 0.
+  const Vec safe = (z < 1e-6f) & (z > -1e-6f) ? splat(1e-6f) : z;
+  return gelu(safe) / safe + z * density;
+}
+
 /// Calls body(c, n): whole vectors with n = kLanes, then the remainder with n < kLanes.
 template <typename Body>
 SMHDR_INLINE void for_channels(int channels, Body body) {

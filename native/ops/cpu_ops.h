@@ -1,0 +1,112 @@
+// The CPU's ops: splits each op into pieces, hands them to the pool, and leaves the arithmetic to the kernels of the
+// chosen instruction set. Pieces and the order of every sum are fixed, so results do not depend on the thread count.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "ops/cpu/kernels.h"
+
+namespace smhdr {
+
+/// Grows and never shrinks; 64-byte aligned.
+class Scratch {
+ public:
+  float* get(int64_t floats) {
+    if (floats > size_) {
+      memory_.reset(new (std::align_val_t{64}) float[floats]);
+      size_ = floats;
+    }
+    return memory_.get();
+  }
+
+ private:
+  struct Free {
+    void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
+  };
+  std::unique_ptr<float[], Free> memory_;
+  int64_t size_ = 0;
+};
+
+class CpuOps final : public Ops {
+ public:
+  CpuOps(ThreadPool& pool, const cpu::Kernels& kernels)
+      : pool_(pool), kernels_(kernels), thread_scratch_(pool.threads()) {}
+
+  const char* name() const override { return kernels_.name; }
+
+  void convolution(const ConvolutionArgs& args) override;
+  void layer_norm(ConstTensor x, NormWeights weights, Tensor out) override;
+  void mlp(const MlpArgs& args) override;
+  void window_attention(const AttentionArgs& args) override;
+  void local_branch(const LocalBranchArgs& args) override;
+  void exposure_attention(const ExposureAttentionArgs& args) override;
+  void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) override;
+  void copy(ConstTensor from, Tensor to) override;
+  void add(ConstTensor a, ConstTensor b, Tensor out) override;
+
+  void convolution_backward(const ConvolutionBackwardArgs& args) override;
+  void layer_norm_backward(ConstTensor x, NormWeights weights, ConstTensor grad_out, NormGradients gradients,
+                           Tensor grad_x) override;
+  void mlp_backward(const MlpBackwardArgs& args) override;
+  void window_attention_backward(const AttentionBackwardArgs& args) override;
+  void local_branch_backward(const LocalBranchBackwardArgs& args) override;
+  void exposure_attention_backward(const ExposureAttentionBackwardArgs& args) override;
+  void fold_exposure_backward(ConstTensor grad_out, int exposures, int slot, Tensor grad_features) override;
+  void sigmoid_backward(ConstTensor out, ConstTensor grad_out, Tensor grad_x) override;
+
+ private:
+  /// What does not depend on the window, in plan_.
+  cpu::AttentionPlan attention_plan(const AttentionArgs& args);
+  /// The local branch's first pass and its gates; the plan's memory is `sums`, `gates`, plan_ and features_.
+  struct LocalState {
+    std::vector<double> sums;
+    std::vector<float> gates;
+    std::vector<std::vector<double>> means, inner;  // [batch][C], [batch][reduced]
+    cpu::LocalPlan plan;
+  };
+  LocalState local_features(const LocalBranchArgs& args);
+  /// Per-pixel Gram matrices of z = norm(x), one an image: left z^T, or z z^T where left is null.
+  std::vector<std::vector<double>> grams(const float* left, ConstTensor x, NormWeights weights);
+
+  /// body(first, count, thread) over pieces of a flat range.
+  template <typename Body>
+  void pieces(int64_t total, Body body) {
+    constexpr int64_t piece = 1 << 14;
+    pool_.parallel_for((total + piece - 1) / piece, [&](int64_t item, int thread) {
+      body(item * piece, std::min(piece, total - item * piece), thread);
+    });
+  }
+
+  /// body(first, count <= kTokens, thread), several groups an item.
+  template <typename Body>
+  void token_groups(int64_t total, Body body) {
+    constexpr int64_t piece = 16 * cpu::kTokens;
+    pool_.parallel_for((total + piece - 1) / piece, [&](int64_t item, int thread) {
+      const int64_t end = std::min(total, (item + 1) * piece);
+      for (int64_t first = item * piece; first < end; first += cpu::kTokens)
+        body(first, static_cast<int>(std::min<int64_t>(cpu::kTokens, end - first)), thread);
+    });
+  }
+
+  ThreadPool& pool_;
+  const cpu::Kernels& kernels_;
+  std::vector<Scratch> thread_scratch_;
+  Scratch plan_, features_, gradients_, grad_features_;
+};
+
+/// The exposure attention as one matrix: out = x + product z (see exposure_product.cpp). `gram` is z's, [C, C].
+std::vector<float> exposure_product(const ExposureAttentionArgs& args, const double* gram);
+
+/// Its backward: from the gradient of the product matrix to those of the weights and of the Gram matrix.
+struct ExposureProductGradients {
+  std::vector<double> q, k, v, out;  // [C, C]
+  std::vector<float> square;         // dG + dG^T: z's own gradient is square z
+  std::vector<float> transposed;     // the product matrix transposed
+};
+ExposureProductGradients exposure_product_backward(const ExposureAttentionArgs& args, const double* gram,
+                                                   const double* grad_product);
+
+}  // namespace smhdr
