@@ -1,72 +1,11 @@
 // Every implementation of every op against the plain reference, at shapes that hurt: one window, one pixel, widths and
 // head sizes that fill no vector, odd sizes and remainders, batches, in place.
-#include "ops/ops.h"
-
-#include <cmath>
-#include <functional>
-#include <random>
-#include <string>
-#include <vector>
-
-#include "check.h"
+#include "op_comparison.h"
 
 using namespace smhdr;
+using namespace smhdr::test;
 
 namespace {
-
-// Relative to the largest reference value: fp32 sums of a few hundred terms, exp2 and erf fits of 1e-7 and 4e-7.
-constexpr double kTolerance = 5e-6;
-
-std::mt19937 random_bits(1);
-
-std::vector<float> random_values(int64_t count, float scale = 1, float offset = 0) {
-  std::normal_distribution<float> normal(offset, scale);
-  std::vector<float> out(count);
-  for (float& v : out) v = normal(random_bits);
-  return out;
-}
-
-struct Shape {
-  int batch, height, width;
-};
-const std::vector<Shape> kAny = {{1, 1, 1}, {1, 1, 7}, {1, 5, 1}, {2, 3, 65}, {1, 9, 64}, {1, 17, 130}, {3, 2, 2}};
-const std::vector<Shape> kWindows = {{1, 8, 8}, {1, 16, 24}, {2, 24, 40}, {1, 8, 72}, {3, 32, 8}};
-
-std::vector<std::pair<std::string, std::unique_ptr<Ops>>> implementations;
-
-/// Runs `op` on the reference and on every implementation, from the same start values of `out`.
-void compare(const std::string& name, int64_t out_size, const std::function<void(Ops&, float*)>& op,
-             double tolerance = kTolerance) {
-  const std::vector<float> start = random_values(out_size);
-  std::vector<float> expected = start;
-  op(*make_reference_ops(), expected.data());
-  double scale = 1e-6;
-  for (float v : expected) scale = std::max(scale, std::fabs(double(v)));
-  for (auto& [label, ops] : implementations) {
-    std::vector<float> got = start;
-    op(*ops, got.data());
-    double worst = 0;
-    for (int64_t i = 0; i < out_size; ++i) {
-      const double d = std::fabs(double(got[i]) - expected[i]) / scale;
-      if (!(d <= worst)) worst = d;
-    }
-    if (!CHECK(worst <= tolerance)) std::printf("  %s on %s: %g\n", name.c_str(), label.c_str(), worst);
-  }
-}
-
-std::string label(const char* op, Shape s, int channels) {
-  return std::string(op) + " " + std::to_string(s.batch) + "x" + std::to_string(s.height) + "x" +
-         std::to_string(s.width) + "x" + std::to_string(channels);
-}
-
-struct Weights {
-  std::vector<std::vector<float>> kept;
-  const float* operator()(int64_t count, float scale = 0.3f, float offset = 0) {
-    kept.push_back(random_values(count, scale, offset));
-    return kept.back().data();
-  }
-  NormWeights norm(int channels) { return {(*this)(channels, 0.2f, 1), (*this)(channels)}; }
-};
 
 void test_convolution() {
   for (Shape s : kAny)
@@ -200,18 +139,9 @@ void test_attention() {
 }  // namespace
 
 int main() {
-  static ThreadPool one(1), three(3);
-  for (CpuIsa isa : {CpuIsa::generic, CpuIsa::avx2, CpuIsa::avx512}) {
-    if (!cpu_has(isa)) {
-      ++test::skipped;
-      std::printf("skipped %s: this processor or build has none\n", cpu_isa_name(isa));
-      continue;
-    }
-    implementations.emplace_back(std::string(cpu_isa_name(isa)) + ", 1 thread", make_cpu_ops(one, isa));
-    implementations.emplace_back(std::string(cpu_isa_name(isa)) + ", 3 threads", make_cpu_ops(three, isa));
-  }
+  find_implementations();
   test_convolution();
   test_tokens();
   test_attention();
-  return test::finish();
+  return finish();
 }

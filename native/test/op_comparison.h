@@ -1,0 +1,84 @@
+// What the tests of ops share: shapes that hurt, random weights, and every implementation this machine has.
+#pragma once
+
+#include <cmath>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "ops/ops.h"
+
+namespace smhdr::test {
+
+// Relative to the largest reference value: fp32 sums of a few hundred terms, exp2 and erf fits of 1e-7 and 4e-7.
+constexpr double kTolerance = 5e-6;
+
+inline std::mt19937 random_bits(1);
+
+inline std::vector<float> random_values(int64_t count, float scale = 1, float offset = 0) {
+  std::normal_distribution<float> normal(offset, scale);
+  std::vector<float> out(count);
+  for (float& v : out) v = normal(random_bits);
+  return out;
+}
+
+struct Shape {
+  int batch, height, width;
+};
+inline const std::vector<Shape> kAny = {{1, 1, 1},  {1, 1, 7},    {1, 5, 1}, {2, 3, 65},
+                                        {1, 9, 64}, {1, 17, 130}, {3, 2, 2}};
+inline const std::vector<Shape> kWindows = {{1, 8, 8}, {1, 16, 24}, {2, 24, 40}, {1, 8, 72}, {3, 32, 8}};
+
+inline std::vector<std::pair<std::string, std::unique_ptr<Ops>>> implementations;
+
+/// Fills `implementations`: every instruction set of this machine, on one thread and on three.
+inline void find_implementations() {
+  static ThreadPool one(1), three(3);
+  for (CpuIsa isa : {CpuIsa::generic, CpuIsa::avx2, CpuIsa::avx512}) {
+    if (!cpu_has(isa)) {
+      ++skipped;
+      std::printf("skipped %s: this processor or build has none\n", cpu_isa_name(isa));
+      continue;
+    }
+    implementations.emplace_back(std::string(cpu_isa_name(isa)) + ", 1 thread", make_cpu_ops(one, isa));
+    implementations.emplace_back(std::string(cpu_isa_name(isa)) + ", 3 threads", make_cpu_ops(three, isa));
+  }
+}
+
+/// Runs `op` on the reference and on every implementation, from the same start values of `out`.
+inline void compare(const std::string& name, int64_t out_size, const std::function<void(Ops&, float*)>& op,
+                    double tolerance = kTolerance) {
+  const std::vector<float> start = random_values(out_size);
+  std::vector<float> expected = start;
+  op(*make_reference_ops(), expected.data());
+  double scale = 1e-6;
+  for (float v : expected) scale = std::max(scale, std::fabs(double(v)));
+  for (auto& [label, ops] : implementations) {
+    std::vector<float> got = start;
+    op(*ops, got.data());
+    double worst = 0;
+    for (int64_t i = 0; i < out_size; ++i) {
+      const double d = std::fabs(double(got[i]) - expected[i]) / scale;
+      if (!(d <= worst)) worst = d;
+    }
+    if (!CHECK(worst <= tolerance)) std::printf("  %s on %s: %g\n", name.c_str(), label.c_str(), worst);
+  }
+}
+
+inline std::string label(const char* op, Shape s, int channels) {
+  return std::string(op) + " " + std::to_string(s.batch) + "x" + std::to_string(s.height) + "x" +
+         std::to_string(s.width) + "x" + std::to_string(channels);
+}
+
+struct Weights {
+  std::vector<std::vector<float>> kept;
+  const float* operator()(int64_t count, float scale = 0.3f, float offset = 0) {
+    kept.push_back(random_values(count, scale, offset));
+    return kept.back().data();
+  }
+  NormWeights norm(int channels) { return {(*this)(channels, 0.2f, 1), (*this)(channels)}; }
+};
+
+}  // namespace smhdr::test
