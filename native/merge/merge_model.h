@@ -11,13 +11,13 @@ constexpr int kMaxExposures = 16;
 
 /// How agreement is judged. Deviations count in units of their expected standard deviation.
 struct MergeTuning {
-  float relative_tolerance = 0.08f;  // part of the radiance that two exposures may differ by: response, vignetting
-  float clip_tolerance = 0.2f;       // the same, more, next to a clipped value: curves end there
+  float relative_tolerance = 0.06f;  // part of the radiance that two exposures may differ by: response, vignetting
+  float clip_tolerance = 0.35f;       // the same, more, next to a clipped value: curves end there
   float edge_tolerance = 0.35f;      // part of the step between neighbours: misalignment of about a pixel
   float deviation_limit = 10.0f;     // a single pixel's deviation counts no more than this
   float independent_pixels = 12.0f;  // of the 49 in the window: neighbours' noise is correlated after demosaicing
-  float region_threshold = 4.5f;     // squared mean deviation of the window at which doubt begins
-  float detail_threshold = 6.0f;     // mean squared deviation of the 3x3 pixels at which doubt begins
+  float region_threshold = 3.0f;     // squared mean deviation of the window at which doubt begins
+  float detail_threshold = 4.0f;     // mean squared deviation of the 3x3 pixels at which doubt begins
   float rejection = 2.0f;            // times the threshold at which nothing is left of an exposure
   float clip_start = 0.80f;          // linear light at which an exposure starts to lose weight towards clipping
   float clip_end = 0.96f;            // ... and has none left
