@@ -11,7 +11,7 @@ constexpr int kMaxExposures = 16;
 
 /// How agreement is judged. Deviations count in units of their expected standard deviation.
 struct MergeTuning {
-  float relative_tolerance = 0.06f;  // part of the radiance that two exposures may differ by: response, vignetting
+  float relative_tolerance = 0.08f;  // part of the radiance that two exposures may differ by: response, vignetting
   float clip_tolerance = 0.35f;       // the same, more, next to a clipped value: curves end there
   float edge_tolerance = 0.35f;      // part of the step between neighbours: misalignment of about a pixel
   float deviation_limit = 10.0f;     // a single pixel's deviation counts no more than this
