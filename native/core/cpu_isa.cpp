@@ -19,6 +19,14 @@ bool cpu_has(CpuIsa isa) {
   return false;
 }
 
+bool cpu_has_bf16() {
+#if defined(SMHDR_HAS_AVX512_BF16)
+  return cpu_has(CpuIsa::avx512) && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 const char* cpu_isa_name(CpuIsa isa) {
   switch (isa) {
     case CpuIsa::avx512:

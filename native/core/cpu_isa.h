@@ -12,6 +12,9 @@ CpuIsa cpu_isa();
 /// Whether this processor and this build have it.
 bool cpu_has(CpuIsa isa);
 
+/// Whether this processor and this build multiply pairs of bfloat16 (AVX-512 BF16: Zen 4, Cooper Lake and later).
+bool cpu_has_bf16();
+
 const char* cpu_isa_name(CpuIsa isa);
 
 }  // namespace smhdr

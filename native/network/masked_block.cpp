@@ -65,11 +65,10 @@ void masked_block(const Pass& pass, int stage, int block, Tensor x, Tensor local
   pass.ops.local_branch(branch);
   AttentionArgs attention = attention_args(pass, stage, block, prefix, x);
   attention.out = x;
-  pass.ops.window_attention(attention);
   MlpArgs mlp = mlp_args(pass, stage, block, prefix, x);
   mlp.add = local.data;
   mlp.out = x;
-  pass.ops.mlp(mlp);
+  pass.ops.window_attention_mlp(attention, mlp);
   pass.record(name, x);
 }
 

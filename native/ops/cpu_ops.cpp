@@ -15,9 +15,11 @@ constexpr float kLog2E = 1.44269504f;
 
 void CpuOps::convolution(const ConvolutionArgs& args) {
   const int64_t rows = (args.x.height + kTileRows - 1) / kTileRows, columns = (args.x.width + kTokens - 1) / kTokens;
-  const int64_t scratch = kernels_.convolution_scratch(args);
+  const Kernels& kernels = kernels_for({args.x.channels});
+  const void* weight = words(kernels, args.weight, args.out.channels, args.x.channels, 9, words_[0]);
+  const int64_t scratch = kernels.convolution_scratch(args);
   pool_.parallel_for(args.x.batch * rows * columns, [&](int64_t item, int thread) {
-    kernels_.convolution_tile(args, static_cast<int>(item / (rows * columns)),
+    kernels.convolution_tile(args, weight, static_cast<int>(item / (rows * columns)),
                               static_cast<int>(item / columns % rows) * kTileRows,
                               static_cast<int>(item % columns) * kTokens, thread_scratch_[thread].get(scratch));
   });
@@ -29,16 +31,24 @@ void CpuOps::layer_norm(ConstTensor x, NormWeights weights, Tensor out) {
   });
 }
 
+MlpPlan CpuOps::mlp_plan(const MlpArgs& args, const Kernels& kernels) {
+  const int channels = args.x.channels, hidden = args.weights.hidden;
+  return {words(kernels, args.weights.fc1_weight, hidden, channels, 1, words_[0]),
+          words(kernels, args.weights.fc2_weight, channels, hidden, 1, words_[1])};
+}
+
 void CpuOps::mlp(const MlpArgs& args) {
-  const int64_t area = int64_t{args.x.height} * args.x.width, scratch = kernels_.mlp_scratch(args);
+  const Kernels& kernels = kernels_for({args.x.channels, args.weights.hidden});
+  const MlpPlan plan = mlp_plan(args, kernels);
+  const int64_t area = int64_t{args.x.height} * args.x.width, scratch = kernels.mlp_scratch(args);
   for (int b = 0; b < args.x.batch; ++b)
     token_groups(area, [&](int64_t first, int count, int thread) {
-      kernels_.mlp_tokens(args, b, b * area + first, count, thread_scratch_[thread].get(scratch));
+      kernels.mlp_tokens(args, plan, b, b * area + first, count, thread_scratch_[thread].get(scratch));
     });
 }
 
-AttentionPlan CpuOps::attention_plan(const AttentionArgs& args) {
-  const int heads = args.weights.heads;
+AttentionPlan CpuOps::attention_plan(const AttentionArgs& args, const Kernels& kernels) {
+  const int heads = args.weights.heads, channels = args.x.channels;
   constexpr int64_t square = kTokens * kTokens;
   float* bias = plan_.get((heads + 3) * square);
   float* masks = bias + heads * square;
@@ -54,17 +64,23 @@ AttentionPlan CpuOps::attention_plan(const AttentionArgs& args) {
       masks[square + at] = down ? -100 * kLog2E : 0;
       masks[2 * square + at] = across || down ? -100 * kLog2E : 0;
     }
-  return {kLog2E / std::sqrt(static_cast<float>(args.x.channels) / heads), bias, masks};
+  return {words(kernels, args.weights.qkv_weight, 3 * channels, channels, 1, words_[2]),
+          words(kernels, args.weights.proj_weight, channels, channels, 1, words_[3]),
+          kLog2E / std::sqrt(static_cast<float>(channels) / heads), bias, masks};
 }
 
-void CpuOps::window_attention(const AttentionArgs& args) {
-  const int rows = args.x.height / kWindow, columns = args.x.width / kWindow;
-  const AttentionPlan plan = attention_plan(args);
-  const int64_t scratch = kernels_.attention_scratch(args);
+void CpuOps::window_attention(const AttentionArgs& args, const MlpArgs* mlp) {
+  const int rows = args.x.height / kWindow, columns = args.x.width / kWindow, channels = args.x.channels;
+  const Kernels& kernels =
+      kernels_for({channels, channels / args.weights.heads, mlp ? mlp->weights.hidden : 0});
+  const AttentionPlan plan = attention_plan(args, kernels);
+  const MlpPlan after = mlp ? mlp_plan(*mlp, kernels) : MlpPlan{};
+  const int64_t scratch = kernels.attention_scratch(args, mlp);
   pool_.parallel_for(int64_t{args.x.batch} * rows, [&](int64_t item, int thread) {
+    float* memory = thread_scratch_[thread].get(scratch);
     for (int column = 0; column < columns; ++column)
-      kernels_.attention_window(args, plan, static_cast<int>(item / rows), static_cast<int>(item % rows), column,
-                                thread_scratch_[thread].get(scratch));
+      kernels.attention_window(args, plan, mlp, after, static_cast<int>(item / rows), static_cast<int>(item % rows),
+                               column, memory);
   });
 }
 
@@ -149,15 +165,17 @@ std::vector<std::vector<double>> CpuOps::grams(const float* left, ConstTensor x,
 void CpuOps::exposure_attention(const ExposureAttentionArgs& args) {
   const int channels = args.x.channels;
   const int64_t area = int64_t{args.x.height} * args.x.width, scratch = kernels_.exposure_scratch(channels);
+  const Kernels& kernels = kernels_for({channels});
   std::vector<std::vector<double>> gram(args.x.batch);
   if (!args.sums || args.sums->mode == ImageSums::Mode::record) gram = grams(nullptr, args.x, args.weights.norm);
   reference::share_sums(args.sums, gram);
   for (int b = 0; b < args.x.batch; ++b) {
     const std::vector<float> product = exposure_product(args, gram[b].data());
+    const void* matrix = words(kernels, product.data(), channels, channels, 1, words_[0]);
     const float* x = args.x.image(b).data;
     float* out = args.out.image(b).data;
     token_groups(area, [&](int64_t first, int count, int thread) {
-      kernels_.exposure_mix(x + first * channels, args.weights.norm, product.data(), channels, count,
+      kernels.exposure_mix(x + first * channels, args.weights.norm, matrix, channels, count,
                             out + first * channels, thread_scratch_[thread].get(scratch));
     });
   }
@@ -182,7 +200,12 @@ void CpuOps::add(ConstTensor a, ConstTensor b, Tensor out) {
   });
 }
 
-std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, [[maybe_unused]] CpuIsa isa) {
+std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, [[maybe_unused]] CpuIsa isa,
+                                  [[maybe_unused]] Precision precision) {
+#if defined(SMHDR_HAS_AVX512_BF16)
+  if (precision == Precision::bf16 && isa == CpuIsa::avx512 && cpu_has_bf16())
+    return std::make_unique<CpuOps>(pool, avx512::kernels(), &avx512_bf16::kernels());
+#endif
 #if defined(SMHDR_HAS_AVX2)
   if (isa == CpuIsa::avx2) return std::make_unique<CpuOps>(pool, avx2::kernels());
   if (isa == CpuIsa::avx512) return std::make_unique<CpuOps>(pool, avx512::kernels());

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
 #include <memory>
 #include <new>
 #include <vector>
@@ -32,15 +33,17 @@ class Scratch {
 
 class CpuOps final : public Ops {
  public:
-  CpuOps(ThreadPool& pool, const cpu::Kernels& kernels)
-      : pool_(pool), kernels_(kernels), thread_scratch_(pool.threads()) {}
+  /// `exact` computes everything; where `fast` is not null it takes the forward products whose sizes are even.
+  CpuOps(ThreadPool& pool, const cpu::Kernels& exact, const cpu::Kernels* fast = nullptr)
+      : pool_(pool), kernels_(exact), fast_(fast ? *fast : exact), thread_scratch_(pool.threads()) {}
 
-  const char* name() const override { return kernels_.name; }
+  const char* name() const override { return fast_.name; }
 
   void convolution(const ConvolutionArgs& args) override;
   void layer_norm(ConstTensor x, NormWeights weights, Tensor out) override;
   void mlp(const MlpArgs& args) override;
-  void window_attention(const AttentionArgs& args) override;
+  void window_attention(const AttentionArgs& args) override { window_attention(args, nullptr); }
+  void window_attention_mlp(const AttentionArgs& args, const MlpArgs& mlp) override { window_attention(args, &mlp); }
   void local_branch(const LocalBranchArgs& args) override;
   void exposure_attention(const ExposureAttentionArgs& args) override;
   void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) override;
@@ -58,8 +61,22 @@ class CpuOps final : public Ops {
   void sigmoid_backward(ConstTensor out, ConstTensor grad_out, Tensor grad_x) override;
 
  private:
-  /// What does not depend on the window, in plan_.
-  cpu::AttentionPlan attention_plan(const AttentionArgs& args);
+  void window_attention(const AttentionArgs& args, const MlpArgs* mlp);
+  /// What does not depend on the window, in plan_; weights as `kernels` multiplies them.
+  cpu::AttentionPlan attention_plan(const AttentionArgs& args, const cpu::Kernels& kernels);
+  cpu::MlpPlan mlp_plan(const MlpArgs& args, const cpu::Kernels& kernels);
+  /// The kernels for products whose sizes are these.
+  const cpu::Kernels& kernels_for(std::initializer_list<int> sizes) const {
+    return std::all_of(sizes.begin(), sizes.end(), [](int size) { return size % 2 == 0; }) ? fast_ : kernels_;
+  }
+  /// weight [rows][columns][taps] as `kernels` multiplies it: itself, or packed into `memory`.
+  static const void* words(const cpu::Kernels& kernels, const float* weight, int64_t rows, int columns, int taps,
+                           Scratch& memory) {
+    if (!kernels.pack) return weight;
+    float* to = memory.get(rows * columns * taps / 2);
+    kernels.pack(weight, rows, columns, taps, to);
+    return to;
+  }
   /// The local branch's first pass and its gates; the plan's memory is `sums`, `gates`, plan_ and features_.
   struct LocalState {
     std::vector<double> sums;
@@ -92,9 +109,9 @@ class CpuOps final : public Ops {
   }
 
   ThreadPool& pool_;
-  const cpu::Kernels& kernels_;
+  const cpu::Kernels &kernels_, &fast_;
   std::vector<Scratch> thread_scratch_;
-  Scratch plan_, features_, gradients_, grad_features_;
+  Scratch plan_, features_, gradients_, grad_features_, words_[4];
 };
 
 /// The exposure attention as one matrix: out = x + product z (see exposure_product.cpp). `gram` is z's, [C, C].

@@ -184,7 +184,7 @@ void CpuOps::window_attention_backward(const AttentionBackwardArgs& given) {
   AttentionBackwardArgs args = given;
   const int64_t channels = args.forward.x.channels, heads = args.forward.weights.heads;
   const int rows = args.forward.x.height / kWindow, columns = args.forward.x.width / kWindow;
-  const AttentionPlan plan = attention_plan(args.forward);
+  const AttentionPlan plan = attention_plan(args.forward, kernels_);
   Slots slots(gradients_);
   add_norm(slots, args.gradients.norm, static_cast<int>(channels));
   slots.add(&args.gradients.qkv_weight, args.gradients.qkv_weight, 3 * channels * channels);

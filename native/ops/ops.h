@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/cpu_isa.h"
+#include "smhdr/precision.h"
 #include "smhdr/tensor.h"
 #include "smhdr/thread_pool.h"
 
@@ -214,6 +215,11 @@ class Ops {
   virtual void layer_norm(ConstTensor x, NormWeights weights, Tensor out) = 0;
   virtual void mlp(const MlpArgs& args) = 0;
   virtual void window_attention(const AttentionArgs& args) = 0;
+  /// window_attention, then the MLP in place on its output; a device may do both while a window is in cache.
+  virtual void window_attention_mlp(const AttentionArgs& args, const MlpArgs& mlp) {
+    window_attention(args);
+    this->mlp(mlp);
+  }
   virtual void local_branch(const LocalBranchArgs& args) = 0;
   virtual void exposure_attention(const ExposureAttentionArgs& args) = 0;
   /// Features of exposure `slot` of n: the mean over their n groups of C/n channels becomes channels slot C/n to
@@ -253,7 +259,8 @@ constexpr int bias_row(int query, int key) {
 constexpr int shift_region(int at, int length) { return at < length - kWindow ? 0 : at < length - kShift ? 1 : 2; }
 
 std::unique_ptr<Ops> make_reference_ops();
-/// SIMD kernels on `pool`, which must outlive the ops. `isa` must be one the processor has (core/cpu_isa.h).
-std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, CpuIsa isa = cpu_isa());
+/// SIMD kernels on `pool`, which must outlive the ops. `isa` must be one the processor has (core/cpu_isa.h). bf16 is
+/// taken where `isa` is AVX-512 and cpu_has_bf16(), for forward products only; elsewhere all is fp32.
+std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, CpuIsa isa = cpu_isa(), Precision precision = Precision::fp32);
 
 }  // namespace smhdr

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ops/cpu/convolution.h"
+#include "ops/cpu/mlp.h"
 #include "ops/cpu/token_kernels.h"
 
 namespace smhdr::cpu::SMHDR_ISA {
@@ -13,26 +14,15 @@ SMHDR_INLINE void gather_gradients(const float* grad, int channels, int count, f
     for (int t = 0; t < kTokens; ++t) to[c * kTokens + t] = t < count ? to[c * kTokens + t] * scale : 0.0f;
 }
 
-/// grad_x of `count` pixels = x [C][64] as pixels, plus `add` where not null.
-SMHDR_INLINE void scatter_tokens(const float* from, int channels, int count, const float* add, float* to,
-                                 float* scratch) {
-  to_token_major(from, channels, scratch);
-  for_channels(
-      count * channels, [&](int i, int n) __attribute__((always_inline)) {
-        const Vec value = load_some(scratch + i, n);
-        store_some(to + i, add ? value + load_some(add + i, n) : value, n);
-      });
-}
-
-static int64_t norm_backward_scratch(int channels) { return int64_t{3} * kTokens * channels; }
+static int64_t norm_backward_scratch(int channels) { return int64_t{2} * kTokens * channels; }
 
 static void norm_backward_tokens(const float* x, NormWeights weights, const float* grad_out, NormGradients gradients,
                                  int channels, int count, bool accumulate, float* grad_x, float* scratch) {
-  float *in = scratch, *grad = in + kTokens * channels, *pixels = grad + kTokens * channels;
+  float *in = scratch, *grad = in + kTokens * channels;
   gather_tokens(x, channels, count, in);
   gather_gradients(grad_out, channels, count, 1.0f, grad);
   normalise_backward(in, weights, channels, grad, gradients.gain, gradients.bias);
-  scatter_tokens(grad, channels, count, accumulate ? grad_x : nullptr, grad_x, pixels);
+  scatter_tokens(grad, channels, count, accumulate ? grad_x : nullptr, grad_x);
 }
 
 static int64_t mlp_backward_scratch(const MlpBackwardArgs& args) {
@@ -50,8 +40,10 @@ static void mlp_backward_tokens(const MlpBackwardArgs& args, int b, int64_t firs
         *grad_in = grad + kTokens * channels, *slope = grad_in + kTokens * channels, *active = slope + kTokens * hidden,
         *grad_hidden = active + kTokens * hidden, *tokens = grad_hidden + kTokens * hidden;
   gather_tokens(f.x.data + first * channels, channels, count, x);
-  for (int i = 0; i < kTokens * channels; i += kLanes) store(in + i, load(x + i));
-  if (w.norm.gain) normalise(in, w.norm, channels);
+  if (w.norm.gain)
+    normalise(x, w.norm, channels, in);
+  else
+    for (int i = 0; i < kTokens * channels; i += kLanes) store(in + i, load(x + i));
   linear(
       w.fc1_weight, in, channels, hidden, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
         sum += w.fc1_bias[o];
@@ -80,7 +72,7 @@ static void mlp_backward_tokens(const MlpBackwardArgs& args, int b, int64_t firs
   if (out.fc1_bias) sum_tokens(grad_hidden, hidden, out.fc1_bias);
   if (w.norm.gain) normalise_backward(x, w.norm, channels, grad_in, out.norm.gain, out.norm.bias);
   scatter_tokens(grad_in, channels, count, f.residual ? args.grad_out.data + first * channels : nullptr,
-                 args.grad_x.data + first * channels, active);
+                 args.grad_x.data + first * channels);
 }
 
 static void exposure_cross_gram(const float* g, const float* x, NormWeights weights, int channels, int64_t count,
@@ -106,8 +98,7 @@ static void exposure_backward_tokens(const float* x, NormWeights weights, const 
                                      float* grad_x, float* scratch) {
   float *in = scratch, *z = in + kTokens * channels, *grad = z + kTokens * channels, *sums = grad + kTokens * channels;
   gather_tokens(x, channels, count, in);
-  for (int i = 0; i < kTokens * channels; i += kLanes) store(z + i, load(in + i));
-  normalise(z, weights, channels);
+  normalise(in, weights, channels, z);
   gather_gradients(g, channels, count, 1.0f, grad);
   linear(
       product_matrix, grad, channels,
@@ -119,7 +110,7 @@ static void exposure_backward_tokens(const float* x, NormWeights weights, const 
   for (int c = 0; c < channels; ++c)
     for (int t = count; t < kTokens; ++t) sums[c * kTokens + t] = 0;
   normalise_backward(in, weights, channels, sums, gradients.gain, gradients.bias);
-  scatter_tokens(sums, channels, count, g, grad_x, z);
+  scatter_tokens(sums, channels, count, g, grad_x);
 }
 
 static int64_t convolution_backward_scratch(const ConvolutionBackwardArgs& args) {

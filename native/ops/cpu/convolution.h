@@ -10,7 +10,7 @@ constexpr int kLead = 16;                      // the tile's first column starts
 constexpr int kStride = kLead + kTokens + 16;  // floats of one channel of one row
 
 static int64_t convolution_scratch(const ConvolutionArgs& args) {
-  return int64_t{3} * args.x.channels * kStride + int64_t{2} * kTokens * args.out.channels;
+  return int64_t{4} * args.x.channels * kStride + int64_t{kTokens} * args.out.channels;
 }
 
 /// Row y of the tile's columns with one more on either side, channel-major; padding made real.
@@ -38,26 +38,28 @@ static void convolution_row(const ConvolutionArgs& args, int b, int y, int x0, f
   }
 }
 
-template <int R, typename Epilogue>
-SMHDR_INLINE void convolution_block(const float* weight, const float* const rows[3], int in, int output, int column,
-                                    Epilogue epilogue) {
+/// weight: words [out][in][9], rows: words [in][kStride].
+template <int R, typename Word, typename Epilogue>
+SMHDR_INLINE void convolution_block(const Word* weight, const float* bias, const Word* const rows[3], int in,
+                                    int output, int column, Epilogue epilogue) {
   Vec sums[R][kColumns];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
-    for (int v = 0; v < kColumns; ++v) sums[r][v] = Vec{};
+    for (int v = 0; v < kColumns; ++v) sums[r][v] = splat(bias[r]);
   const int64_t w_row = int64_t{in} * 9;
   for (int i = 0; i < in; ++i)
     for (int ky = 0; ky < 3; ++ky) {
-      const float* x = rows[ky] + i * kStride + kLead - 1 + column;
-      const float* w = weight + i * 9 + ky * 3;
+      const Word* x = rows[ky] + i * kStride + kLead - 1 + column;
+      const Word* w = weight + i * 9 + ky * 3;
 #pragma GCC unroll 3
       for (int kx = 0; kx < 3; ++kx) {
-        Vec values[kColumns];
+        decltype(load(x)) values[kColumns];
         for (int v = 0; v < kColumns; ++v) values[v] = load(x + kx + v * kLanes);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-          const Vec tap = splat(w[r * w_row + kx]);
+          const Word tap = w[r * w_row + kx];
 #pragma GCC unroll 8
-          for (int v = 0; v < kColumns; ++v) sums[r][v] += tap * values[v];
+          for (int v = 0; v < kColumns; ++v) sums[r][v] = multiply_add(sums[r][v], tap, values[v]);
         }
       }
     }
@@ -67,35 +69,47 @@ SMHDR_INLINE void convolution_block(const float* weight, const float* const rows
     for (int v = 0; v < kColumns; ++v) epilogue(output + r, column + v * kLanes, sums[r][v]);
 }
 
-static void convolution_tile(const ConvolutionArgs& args, int b, int y0, int x0, float* scratch) {
+template <typename Word>
+static void convolution_tile(const ConvolutionArgs& args, const void* plan, int b, int y0, int x0, float* scratch) {
   const int height = args.x.height, width = args.x.width, in = args.x.channels, out = args.out.channels;
-  const int count = width - x0 < kTokens ? width - x0 : kTokens;
+  const int count = width - x0 < kTokens ? width - x0 : kTokens, words = in / kWordRows<Word>;
   const int64_t plane = int64_t{in} * kStride;
-  float *sums = scratch + 3 * plane, *result = sums + kTokens * out;
-  const auto ring = [&](int y) { return scratch + (y + 3) % 3 * plane; };
-  for (int y = y0 - 1; y <= y0; ++y) convolution_row(args, b, y, x0, ring(y));
+  float *spare = scratch + 3 * plane, *sums = spare + plane;
+  const auto ring = [&](int y) { return reinterpret_cast<Word*>(scratch + (y + 3) % 3 * plane); };
+  const auto prepare = [&](int y) {
+    if constexpr (kWordRows<Word> == 1) {
+      convolution_row(args, b, y, x0, ring(y));
+    } else {
+      convolution_row(args, b, y, x0, spare);
+      for (int i = 0; i < words; ++i)
+        for (int t = 0; t < kStride; t += kLanes)
+          store_pairs(ring(y) + i * kStride + t, load(spare + 2 * i * kStride + t),
+                      load(spare + (2 * i + 1) * kStride + t));
+    }
+  };
+  const Word* weight = static_cast<const Word*>(plan);
+  prepare(y0 - 1);
+  prepare(y0);
   for (int y = y0; y < y0 + kTileRows && y < height; ++y) {
-    convolution_row(args, b, y + 1, x0, ring(y + 1));
-    const float* const rows[3] = {ring(y - 1), ring(y), ring(y + 1)};
-    const auto epilogue = [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-      store(sums + o * kTokens + t, sum + args.bias[o]);
-    };
+    prepare(y + 1);
+    const Word* const rows[3] = {ring(y - 1), ring(y), ring(y + 1)};
+    const auto keep = [&](int o, int t, Vec sum)
+        __attribute__((always_inline)) { store(sums + o * kTokens + t, sum); };
     for (int o = 0; o < out;) {
       const int left = out - o, blocks = (left + kRows - 1) / kRows, r = (left + blocks - 1) / blocks;
       product_rows(
           r, [&]<int R>() __attribute__((always_inline)) {
             for (int t = 0; t < count; t += kColumns * kLanes)
-              convolution_block<R>(args.weight + int64_t{o} * in * 9, rows, in, o, t, epilogue);
+              convolution_block<R>(weight + int64_t{o} * words * 9, args.bias + o, rows, words, o, t, keep);
           });
       o += r;
     }
-    to_token_major(sums, out, result);
     const int64_t offset = args.out.at(b, y, x0) - args.out.data;
-    for_channels(
-        count * out, [&](int i, int n) __attribute__((always_inline)) {
-          Vec value = load_some(result + i, n);
-          if (args.add) value += load_some(args.add + offset + i, n);
-          store_some(args.out.data + offset + i, args.sigmoid ? sigmoid(value) : value, n);
+    each_token(
+        sums, out, count, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {
+          const int64_t at = offset + int64_t{t} * out + c;
+          if (args.add) value += load_some(args.add + at, n);
+          store_some(args.out.data + at, args.sigmoid ? sigmoid(value) : value, n);
         });
   }
 }

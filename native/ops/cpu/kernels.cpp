@@ -1,4 +1,4 @@
-// One instruction set's table of kernels.
+// One instruction set's table of kernels, all in float32.
 #include "ops/cpu/kernels.h"
 
 #include "ops/cpu/backward.h"
@@ -16,19 +16,20 @@ namespace smhdr::cpu::SMHDR_ISA {
 
 const Kernels& kernels() {
   static constexpr Kernels table{SMHDR_TEXT(SMHDR_ISA),
+                                 nullptr,
                                  attention_scratch,
-                                 attention_window,
+                                 attention_window<float>,
                                  mlp_scratch,
-                                 mlp_tokens,
+                                 mlp_tokens<float>,
                                  convolution_scratch,
-                                 convolution_tile,
+                                 convolution_tile<float>,
                                  layer_norm,
                                  local_scratch,
                                  local_features,
                                  local_output,
                                  exposure_scratch,
                                  exposure_gram,
-                                 exposure_mix,
+                                 exposure_mix<float>,
                                  fold,
                                  add,
                                  convolution_backward_scratch,

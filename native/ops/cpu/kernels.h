@@ -9,8 +9,15 @@ namespace smhdr::cpu {
 constexpr int kTokens = kWindowTokens;  // pixels worked on together: one window, or 64 in a row
 constexpr int kTileRows = 8;            // rows of a convolution tile or local-branch band
 
+// Weights as the kernels multiply them: the published floats, or pairs of bfloat16 along the inputs (Kernels::pack).
+
+struct MlpPlan {
+  const void *fc1 = nullptr, *fc2 = nullptr;
+};
+
 /// Parts of the attention that do not depend on the window.
 struct AttentionPlan {
+  const void *qkv, *proj;
   float logit_scale;         // log2(e) / sqrt(C / heads): softmax is taken in base 2
   const float* bias;         // [heads, key, query], times log2(e)
   const float* shift_masks;  // [3][key, query], times log2(e): right edge, bottom edge, corner; null without shift
@@ -35,17 +42,21 @@ struct LocalBackwardPlan {
 
 struct Kernels {
   const char* name;
-  int64_t (*attention_scratch)(const AttentionArgs& args);  // floats a thread needs
-  void (*attention_window)(const AttentionArgs& args, const AttentionPlan& plan, int b, int row, int column,
-                           float* scratch);
+  /// weight [rows][columns][taps] to words [rows][columns / word_rows][taps]; null: words are the floats themselves.
+  void (*pack)(const float* weight, int64_t rows, int columns, int taps, void* words);
+
+  int64_t (*attention_scratch)(const AttentionArgs& args, const MlpArgs* mlp);  // floats a thread needs
+  /// `mlp`, where not null, works on args.out in place and follows in the same pass.
+  void (*attention_window)(const AttentionArgs& args, const AttentionPlan& plan, const MlpArgs* mlp,
+                           const MlpPlan& mlp_plan, int b, int row, int column, float* scratch);
 
   int64_t (*mlp_scratch)(const MlpArgs& args);
   /// Up to kTokens consecutive pixels from `first`, all of image b.
-  void (*mlp_tokens)(const MlpArgs& args, int b, int64_t first, int count, float* scratch);
+  void (*mlp_tokens)(const MlpArgs& args, const MlpPlan& plan, int b, int64_t first, int count, float* scratch);
 
   int64_t (*convolution_scratch)(const ConvolutionArgs& args);
   /// Rows [y0, min(y0 + kTileRows, H)), columns [x0, min(x0 + kTokens, W)).
-  void (*convolution_tile)(const ConvolutionArgs& args, int b, int y0, int x0, float* scratch);
+  void (*convolution_tile)(const ConvolutionArgs& args, const void* weight, int b, int y0, int x0, float* scratch);
 
   void (*layer_norm)(const float* x, NormWeights weights, int channels, int64_t count, float* out);
 
@@ -58,8 +69,8 @@ struct Kernels {
   int64_t (*exposure_scratch)(int channels);
   /// gram [C, C] += z z^T over `count` pixels, z = norm(x).
   void (*exposure_gram)(const float* x, NormWeights weights, int channels, int64_t count, double* gram, float* scratch);
-  /// out = x + product z for up to kTokens pixels; product is [C, C].
-  void (*exposure_mix)(const float* x, NormWeights weights, const float* product, int channels, int count, float* out,
+  /// out = x + product z for up to kTokens pixels; product is [C, C], in words.
+  void (*exposure_mix)(const float* x, NormWeights weights, const void* product, int channels, int count, float* out,
                        float* scratch);
 
   void (*fold)(const float* features, int channels, int exposures, int slot, int64_t count, float* out);
@@ -104,6 +115,10 @@ namespace avx2 {
 const Kernels& kernels();
 }
 namespace avx512 {
+const Kernels& kernels();
+}
+/// Forward products of bfloat16 pairs, for even channels, hidden layers and head sizes; the rest is avx512's.
+namespace avx512_bf16 {
 const Kernels& kernels();
 }
 

@@ -1,49 +1,9 @@
-// What works on pixels alone, 64 at a time: the MLP with its LayerNorm and residual, the exposure attention's two
-// passes, LayerNorm by itself, folding and adding.
+// What works on pixels alone: the exposure attention's two passes, LayerNorm by itself, folding and adding.
 #pragma once
 
 #include "ops/cpu/product.h"
 
 namespace smhdr::cpu::SMHDR_ISA {
-
-/// Up to 64 consecutive pixels to [C][64]; what is beyond `count` repeats the last pixel, so that it stays finite.
-SMHDR_INLINE void gather_tokens(const float* x, int channels, int count, float* to) {
-  const float* tokens[kTokens];
-  for (int t = 0; t < kTokens; ++t) tokens[t] = x + int64_t{t < count ? t : count - 1} * channels;
-  to_channel_major(tokens, kTokens, channels, to, kTokens);
-}
-
-static int64_t mlp_scratch(const MlpArgs& args) {
-  return int64_t{kTokens} * (2 * args.x.channels + args.weights.hidden);
-}
-
-static void mlp_tokens(const MlpArgs& args, int b, int64_t first, int count, float* scratch) {
-  const int channels = args.x.channels, hidden = args.weights.hidden;
-  float *x = scratch, *inner = x + kTokens * channels, *result = inner + kTokens * hidden;
-  const float* from = args.x.data + first * channels;
-  gather_tokens(from, channels, count, x);
-  if (args.weights.norm.gain) normalise(x, args.weights.norm, channels);
-  const float *bias1 = args.weights.fc1_bias, *bias2 = args.weights.fc2_bias;
-  linear(
-      args.weights.fc1_weight, x, channels, hidden, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-        store(inner + o * kTokens + t, gelu(sum + bias1[o]));
-      });
-  const float keep = args.keep ? args.keep[b] : 1.0f;
-  linear(
-      args.weights.fc2_weight, inner, hidden, channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-        store(x + o * kTokens + t, (sum + bias2[o]) * keep);
-      });
-  to_token_major(x, channels, result);
-  const float* add = args.add ? args.add + first * channels : nullptr;
-  float* out = args.out.data + first * channels;
-  for_channels(
-      count * channels, [&](int i, int n) __attribute__((always_inline)) {
-        Vec sum = load_some(result + i, n);
-        if (args.residual) sum += load_some(from + i, n);
-        if (add) sum += load_some(add + i, n);
-        store_some(out + i, sum, n);
-      });
-}
 
 /// LayerNorm of one pixel's channels.
 SMHDR_INLINE void normalise_pixel(const float* x, NormWeights weights, int channels, float* out) {
@@ -125,19 +85,17 @@ static void exposure_gram(const float* x, NormWeights weights, int channels, int
   }
 }
 
-static void exposure_mix(const float* x, NormWeights weights, const float* product, int channels, int count, float* out,
+template <typename Word>
+static void exposure_mix(const float* x, NormWeights weights, const void* product, int channels, int count, float* out,
                          float* scratch) {
-  float *z = scratch, *mixed = z + kTokens * channels;
-  gather_tokens(x, channels, count, z);
-  normalise(z, weights, channels);
-  linear(
-      product, z, channels,
-      channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) { store(mixed + o * kTokens + t, sum); });
-  to_token_major(mixed, channels, z);
-  for_channels(
-      count * channels, [&](int i, int n) __attribute__((always_inline)) {
-        store_some(out + i, load_some(x + i, n) + load_some(z + i, n), n);
-      });
+  float *tokens = scratch, *z = tokens + kTokens * channels;
+  gather_tokens(x, channels, count, tokens);
+  const Word* words = normalise<Word>(tokens, weights, channels, z);
+  linear(static_cast<const Word*>(product), words, channels / kWordRows<Word>, channels,
+         [&](int o, int t, Vec sum) __attribute__((always_inline)) {
+           store(tokens + o * kTokens + t, load(tokens + o * kTokens + t) + sum);
+         });
+  scatter_tokens(tokens, channels, count, nullptr, out);
 }
 
 static void fold(const float* features, int channels, int exposures, int slot, int64_t count, float* out) {

@@ -7,8 +7,10 @@
 #endif
 
 #include <cstdint>
+#include <utility>
 
 #define SMHDR_INLINE [[gnu::always_inline]] static inline
+#define SMHDR_MEMBER_INLINE [[gnu::always_inline]] inline
 
 namespace smhdr::cpu::SMHDR_ISA {
 
@@ -30,9 +32,40 @@ typedef int32_t IntVec __attribute__((vector_size(kLanes * 4)));
 
 SMHDR_INLINE Vec load(const float* p) { return *reinterpret_cast<const VecAny*>(p); }
 SMHDR_INLINE void store(float* p, Vec v) { *reinterpret_cast<VecAny*>(p) = v; }
-SMHDR_INLINE Vec splat(float f) { return Vec{} + f; }
-SMHDR_INLINE Vec max(Vec a, Vec b) { return a > b ? a : b; }
-SMHDR_INLINE Vec min(Vec a, Vec b) { return a < b ? a : b; }
+/// Not Vec{} + f: for a negative zero's sake that would be an addition before every broadcast.
+SMHDR_INLINE Vec splat(float f) {
+#if defined(__AVX512F__)
+  return _mm512_set1_ps(f);
+#elif defined(__AVX2__)
+  return _mm256_set1_ps(f);
+#else
+  return Vec{f, f, f, f};
+#endif
+}
+// Without -ffast-math gcc makes a comparison and a blend of a > b ? a : b.
+SMHDR_INLINE Vec max(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return _mm512_max_ps(a, b);
+#elif defined(__AVX2__)
+  return _mm256_max_ps(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+SMHDR_INLINE Vec min(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return _mm512_min_ps(a, b);
+#elif defined(__AVX2__)
+  return _mm256_min_ps(a, b);
+#else
+  return a < b ? a : b;
+#endif
+}
+/// Brings `bytes` from `p` towards the cache, to be there when the next piece of work begins.
+template <int Locality>
+SMHDR_INLINE void prefetch(const float* p, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(reinterpret_cast<const char*>(p) + i, 0, Locality);
+}
 
 /// The first n lanes, n < kLanes; the rest zero.
 SMHDR_INLINE Vec load_part(const float* p, int n) {
@@ -104,9 +137,23 @@ SMHDR_INLINE Vec exp2(Vec x) {
   return reinterpret_cast<Vec>(reinterpret_cast<IntVec>(p) + (reinterpret_cast<IntVec>(shifted) << 23));
 }
 
+/// 1 / v to 1e-7 for positive v below 2^126: an estimate and one Newton step cost a third of a division.
+SMHDR_INLINE Vec reciprocal(Vec v) {
+#if defined(__AVX512F__)
+  const Vec estimate = _mm512_rcp14_ps(v);
+#elif defined(__AVX2__)
+  const Vec estimate = _mm256_rcp_ps(v);
+#else
+  return 1.0f / v;
+#endif
+#if defined(__AVX2__)
+  return estimate + estimate * (1.0f - v * estimate);
+#endif
+}
+
 SMHDR_INLINE Vec sigmoid(Vec x) {
-  const Vec scaled = min(x * -1.44269504f, splat(126.0f));
-  return 1.0f / (1.0f + exp2(scaled));
+  const Vec scaled = min(x * -1.44269504f, splat(125.0f));
+  return reciprocal(1.0f + exp2(scaled));
 }
 
 /// x/2 (1 + erf(x / sqrt 2)); erf is a rational minimax fit in z^2 on |z| < 3.95, absolute error 4e-7.
@@ -126,7 +173,7 @@ SMHDR_INLINE Vec gelu(Vec x) {
   q = q * t + 0.50529162f;
   q = q * t + 1.0f;
   const Vec half = x * 0.5f;
-  return half + half * (z * p / q);
+  return half + half * (z * p * reciprocal(q));
 }
 
 /// Its derivative, Phi(x) + x phi(x).
@@ -136,6 +183,27 @@ SMHDR_INLINE Vec gelu_slope(Vec x) {
   // gelu(x) / x = Phi(x): taken at a value that is never 0.
   const Vec safe = (z < 1e-6f) & (z > -1e-6f) ? splat(1e-6f) : z;
   return gelu(safe) / safe + z * density;
+}
+
+/// Lane by lane: from `a` where the lane's bit `Step` is clear, else `b` from Step lanes lower; and its counterpart.
+template <int Step, int... Lane>
+SMHDR_INLINE void exchange(Vec& a, Vec& b, std::integer_sequence<int, Lane...>) {
+  const Vec low = __builtin_shufflevector(a, b, ((Lane & Step) ? kLanes + Lane - Step : Lane)...);
+  b = __builtin_shufflevector(a, b, ((Lane & Step) ? kLanes + Lane : Lane + Step)...);
+  a = low;
+}
+template <int Step>
+SMHDR_INLINE void transpose_step(Vec* v) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    if (!(i & Step)) exchange<Step>(v[i], v[i + Step], std::make_integer_sequence<int, kLanes>());
+}
+/// kLanes vectors seen as a square, transposed in registers.
+SMHDR_INLINE void transpose(Vec* v) {
+  transpose_step<1>(v);
+  transpose_step<2>(v);
+  if constexpr (kLanes > 4) transpose_step<4>(v);
+  if constexpr (kLanes > 8) transpose_step<8>(v);
 }
 
 /// Calls body(c, n): whole vectors with n = kLanes, then the remainder with n < kLanes.

@@ -1,107 +1,175 @@
 // One 8x8 window from its pixels to its pixels while it stays in cache: normalise, mask, q k v, attention with bias and
-// shift mask, projection, residual.
+// shift mask, projection, residual, and, where asked for, the MLP that follows.
 #pragma once
 
-#include "ops/cpu/product.h"
+#include "ops/cpu/mlp.h"
 
 namespace smhdr::cpu::SMHDR_ISA {
 
-static int64_t attention_scratch(const AttentionArgs& args) {
-  // tokens, q k v, mixed values (each [channels][64]) and one head's logits.
-  return int64_t{kTokens} * (5 * args.x.channels + kTokens);
+/// Where a window's tokens lie in the image. Runs of four tokens never wrap: the shift is 4 and sizes are multiples of
+/// 8.
+struct Window {
+  int64_t place[kTokens];
+  const float* shift_mask;  // null inside
+
+  SMHDR_MEMBER_INLINE Window(const AttentionArgs& args, const AttentionPlan& plan, int b, int row, int column) {
+    const int height = args.x.height, width = args.x.width;
+    for (int t = 0; t < kTokens; ++t) {
+      int py = row * kWindow + t / kWindow + args.shift, px = column * kWindow + t % kWindow + args.shift;
+      py -= py >= height ? height : 0;
+      px -= px >= width ? width : 0;
+      place[t] = (int64_t{b} * height + py) * width + px;
+    }
+    const bool right = args.shift && column == width / kWindow - 1, bottom = args.shift && row == height / kWindow - 1;
+    const int which = right && bottom ? 2 : bottom ? 1 : 0;
+    shift_mask = right || bottom ? plan.shift_masks + which * kTokens * kTokens : nullptr;
+  }
+
+  /// Where row `line` of the next window begins, but for the shift's wrapping: a place to fetch ahead from.
+  SMHDR_MEMBER_INLINE int64_t next_place(int line, int width) const {
+    const int64_t at = place[line * kWindow];
+    return at % width + 2 * kWindow <= width ? at + kWindow : at - at % width;
+  }
+
+  /// x's pixels of the window to [C][64].
+  SMHDR_MEMBER_INLINE void gather(const float* x, int channels, float* to) const {
+    const float* tokens[kTokens];
+    for (int t = 0; t < kTokens; ++t) tokens[t] = x + place[t] * channels;
+    to_channel_major(tokens, kTokens, channels, to, kTokens);
+  }
+};
+
+/// y [C][64] times the mask's factors, which go to `factors` where not null.
+SMHDR_INLINE void apply_mask(const AttentionArgs& args, const Window& window, float* y, float* factors) {
+  const int channels = args.x.channels;
+  for (int t = 0; t < kTokens; t += kLanes) {
+    Vec factor{};
+    if (args.mask_mode == MaskMode::map) {
+      float gathered[kLanes];
+      for (int i = 0; i < kLanes; ++i) gathered[i] = args.mask[window.place[t + i]];
+      factor = load(gathered);
+    } else {
+      for (int c = 0; c < channels; ++c) factor += load(y + c * kTokens + t);
+      factor = sigmoid(factor * (1.0f / channels));
+    }
+    if (factors) store(factors + t, factor);
+    for (int c = 0; c < channels; ++c) store(y + c * kTokens + t, load(y + c * kTokens + t) * factor);
+  }
 }
 
-static void attention_window(const AttentionArgs& args, const AttentionPlan& plan, int b, int row, int column,
-                             float* scratch) {
-  const int height = args.x.height, width = args.x.width, channels = args.x.channels, heads = args.weights.heads,
-            depth = channels / heads;
-  float *y = scratch, *qkv = y + kTokens * channels, *mixed = qkv + 3 * kTokens * channels,
-        *logits = mixed + kTokens * channels;
-
-  // Runs of four tokens never wrap: the shift is 4 and sizes are multiples of 8.
-  const float* tokens[kTokens];
-  int64_t place[kTokens];
-  for (int t = 0; t < kTokens; ++t) {
-    int py = row * kWindow + t / kWindow + args.shift, px = column * kWindow + t % kWindow + args.shift;
-    py -= py >= height ? height : 0;
-    px -= px >= width ? width : 0;
-    place[t] = (int64_t{b} * height + py) * width + px;
-    tokens[t] = args.x.data + place[t] * channels;
-  }
-  to_channel_major(tokens, kTokens, channels, y, kTokens);
-  normalise(y, args.weights.norm, channels);
-  if (args.mask_mode != MaskMode::none) {
-    for (int t = 0; t < kTokens; t += kLanes) {
-      Vec factor{};
-      if (args.mask_mode == MaskMode::map) {
-        float gathered[kLanes];
-        for (int i = 0; i < kLanes; ++i) gathered[i] = args.mask[place[t + i]];
-        factor = load(gathered);
-      } else {
-        for (int c = 0; c < channels; ++c) factor += load(y + c * kTokens + t);
-        factor = sigmoid(factor * (1.0f / channels));
+/// Softmax in base 2 down the columns of logits [key][64], in place as words, without dividing: 1 / sum goes to
+/// `inverse` [64]. A few columns run beside each other, so that no sum waits for its last addition.
+template <typename Word>
+SMHDR_INLINE const Word* softmax(float* logits, float* inverse) {
+  for (int t = 0; t < kTokens; t += kColumns * kLanes) {
+    Vec top[kColumns], total[kColumns];
+    for (int v = 0; v < kColumns; ++v) top[v] = load(logits + t + v * kLanes), total[v] = Vec{};
+    for (int key = 1; key < kTokens; ++key)
+      for (int v = 0; v < kColumns; ++v) top[v] = max(top[v], load(logits + key * kTokens + t + v * kLanes));
+    const auto power = [&](int key, int v) __attribute__((always_inline)) {
+      const Vec e = exp2(load(logits + key * kTokens + t + v * kLanes) - top[v]);
+      total[v] += e;
+      return e;
+    };
+    for (int key = 0; key < kTokens; key += kWordRows<Word>)
+      for (int v = 0; v < kColumns; ++v) {
+        const int at = t + v * kLanes;
+        if constexpr (kWordRows<Word> == 1)
+          store(logits + key * kTokens + at, power(key, v));
+        else
+          store_pairs(reinterpret_cast<Word*>(logits) + key / 2 * kTokens + at, power(key, v), power(key + 1, v));
       }
-      for (int c = 0; c < channels; ++c) store(y + c * kTokens + t, load(y + c * kTokens + t) * factor);
-    }
+    for (int v = 0; v < kColumns; ++v) store(inverse + t + v * kLanes, reciprocal(total[v]));
+  }
+  return reinterpret_cast<const Word*>(logits);
+}
+
+/// logits[key][query] = k^T q + bias, both words [depth][64] of one head.
+template <typename Word>
+SMHDR_INLINE void head_logits(const Word* q, const Word* k, int depth, const float* bias, const float* shift_mask,
+                              float* logits) {
+  const auto from_bias = [&](int key, int t) __attribute__((always_inline)) { return load(bias + key * kTokens + t); };
+  product_from(from_bias, k, 1, kTokens, q, kTokens, depth, kTokens,
+               [&](int key, int t, Vec sum) __attribute__((always_inline)) {
+                 if (shift_mask) sum += load(shift_mask + key * kTokens + t);
+                 store(logits + key * kTokens + t, sum);
+               });
+}
+
+static int64_t attention_scratch(const AttentionArgs& args, const MlpArgs* mlp) {
+  // tokens, normalised, mixed values and one head's q k v (each [channels][64]), its logits; then the MLP's hidden
+  // layer.
+  const int64_t channels = args.x.channels, depth = channels / args.weights.heads;
+  const int64_t attention = kTokens * (3 * channels + 3 * depth + kTokens);
+  const int64_t hidden = mlp ? kTokens * (2 * channels + mlp->weights.hidden) : 0;
+  return attention > hidden ? attention : hidden;
+}
+
+/// out = x + keep * attention of one window. `mlp`, where not null, works on `out` in place and follows at once.
+template <typename Word>
+static void attention_window(const AttentionArgs& args, const AttentionPlan& plan, const MlpArgs* mlp,
+                             const MlpPlan& mlp_plan, int b, int row, int column, float* scratch) {
+  constexpr int rows = kWordRows<Word>;
+  const int channels = args.x.channels, heads = args.weights.heads, depth = channels / heads,
+            words = channels / rows;
+  float *x = scratch, *y = x + kTokens * channels, *mixed = y + kTokens * channels, *q = mixed + kTokens * channels,
+        *k = q + kTokens * depth, *v = k + kTokens * depth, *logits = v + kTokens * depth;
+  const Window window(args, plan, b, row, column);
+  window.gather(args.x.data, channels, x);
+  const Word* tokens;
+  if (args.mask_mode == MaskMode::none) {
+    tokens = normalise<Word>(x, args.weights.norm, channels, y);
+  } else {
+    normalise(x, args.weights.norm, channels, y);
+    apply_mask(args, window, y, nullptr);
+    tokens = as_words<Word>(y, channels);
   }
 
+  // The next window's pixels arrive while this one's heads are computed, a row of the window at a time.
+  const bool ahead = column + 1 < args.x.width / kWindow;
+  const auto fetch_ahead = [&](int line) {
+    if (!ahead) return;
+    const int64_t at = window.next_place(line, args.x.width) * channels, bytes = int64_t{kWindow} * channels * 4;
+    prefetch<2>(args.x.data + at, bytes);
+    if (mlp && mlp->add) prefetch<2>(mlp->add + at, bytes);
+    if (args.out.data != args.x.data) prefetch<2>(args.out.data + at, bytes);
+  };
+
+  const Word* weight = static_cast<const Word*>(plan.qkv);
   const float* qkv_bias = args.weights.qkv_bias;
-  linear(
-      args.weights.qkv_weight, y, channels, 3 * channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-        sum += qkv_bias[o];
-        store(qkv + o * kTokens + t, o < channels ? sum * plan.logit_scale : sum);
-      });
-
-  const bool right = args.shift && column == width / kWindow - 1, bottom = args.shift && row == height / kWindow - 1;
-  const float* shift_mask = right || bottom ? plan.shift_masks + (right && bottom ? 2
-                                                                  : bottom        ? 1
-                                                                                  : 0) *
-                                                                     kTokens * kTokens
-                                            : nullptr;
-  for (int h = 0; h < heads; ++h) {
-    const float *q = qkv + h * depth * kTokens, *k = q + channels * kTokens, *v = k + channels * kTokens;
-    const float* bias = plan.bias + int64_t{h} * kTokens * kTokens;
-    // logits[key][query]: the softmax over keys runs down the rows.
-    product(
-        k, 1, kTokens, q, kTokens, depth, kTokens, [&](int key, int t, Vec sum) __attribute__((always_inline)) {
-          sum += load(bias + key * kTokens + t);
-          if (shift_mask) sum += load(shift_mask + key * kTokens + t);
-          store(logits + key * kTokens + t, sum);
-        });
-    float inverse[kTokens];
-    for (int t = 0; t < kTokens; t += kLanes) {
-      Vec top = load(logits + t), total{};
-      for (int key = 1; key < kTokens; ++key) top = max(top, load(logits + key * kTokens + t));
-      for (int key = 0; key < kTokens; ++key) {
-        const Vec e = exp2(load(logits + key * kTokens + t) - top);
-        store(logits + key * kTokens + t, e);
-        total += e;
-      }
-      store(inverse + t, 1.0f / total);
-    }
+  for (int h = 0, line = 0; h < heads; ++h) {
+    for (; line < (h + 1) * kWindow / heads; ++line) fetch_ahead(line);
+    const auto head = [&](int which, float* to, float scale) __attribute__((always_inline)) {
+      const int64_t first = int64_t{which} * channels + h * depth;
+      linear_from(FromBias{qkv_bias + first}, weight + first * words, tokens, words, depth,
+                  [&](int o, int t, Vec sum) __attribute__((always_inline)) { store(to + o * kTokens + t, sum * scale); });
+    };
+    head(0, q, plan.logit_scale);
+    head(1, k, 1);
+    head(2, v, 1);
+    head_logits(as_words<Word>(q, depth), as_words<Word>(k, depth), depth / rows,
+                plan.bias + int64_t{h} * kTokens * kTokens, window.shift_mask, logits);
+    alignas(64) float inverse[kTokens];
+    const Word* attention = softmax<Word>(logits, inverse);
     float* out = mixed + h * depth * kTokens;
-    product(
-        v, kTokens, 1, logits, kTokens, kTokens, depth, [&](int d, int t, Vec sum) __attribute__((always_inline)) {
-          store(out + d * kTokens + t, sum * load(inverse + t));
-        });
+    product(as_words_along<Word>(v, depth), kTokens / rows, 1, attention, kTokens, kTokens / rows, depth,
+            [&](int d, int t, Vec sum) __attribute__((always_inline)) {
+              store(out + d * kTokens + t, sum * load(inverse + t));
+            });
   }
 
-  // y is free now: the projection goes there, then token by token onto the residual.
-  const float *proj_bias = args.weights.proj_bias, keep = args.keep ? args.keep[b] : 1.0f;
-  linear(
-      args.weights.proj_weight, mixed, channels, channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-        store(y + o * kTokens + t, (sum + proj_bias[o]) * keep);
-      });
-  float* result = qkv;
-  to_token_major(y, channels, result);
-  for (int t = 0; t < kTokens; t += 4) {
-    const float* from = tokens[t];
-    float* to = args.out.data + place[t] * channels;
-    for_channels(
-        4 * channels, [&](int c, int n) __attribute__((always_inline)) {
-          store_some(to + c, load_some(from + c, n) + load_some(result + t * channels + c, n), n);
-        });
-  }
+  const float keep = args.keep ? args.keep[b] : 1.0f;
+  linear_from(FromBias{args.weights.proj_bias}, static_cast<const Word*>(plan.proj), as_words<Word>(mixed, channels),
+              words, channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
+                store(x + o * kTokens + t, load(x + o * kTokens + t) + sum * keep);
+              });
+  if (mlp) mlp_tile<Word>(*mlp, mlp_plan, b, x, y);
+  const float* add = mlp ? mlp->add : nullptr;
+  float* to = args.out.data;
+  each_token(x, channels, kTokens, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {
+    const int64_t at = window.place[t] * channels + c;
+    store_some(to + at, add ? value + load_some(add + at, n) : value, n);
+  });
 }
 
 }  // namespace smhdr::cpu::SMHDR_ISA

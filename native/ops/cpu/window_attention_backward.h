@@ -1,4 +1,4 @@
-// Backward of one 8x8 window: its forward again, then from the gradient of its pixels to that of its input.
+// Backward of one 8x8 window: its forward again, then from the gradient of its scaled to that of its input.
 #pragma once
 
 #include "ops/cpu/backward.h"
@@ -8,7 +8,7 @@ namespace smhdr::cpu::SMHDR_ISA {
 
 static int64_t attention_backward_scratch(const AttentionBackwardArgs& args) {
   const int64_t channels = args.forward.x.channels;
-  return kTokens * (14 * channels + 4 * kTokens + padded_columns(static_cast<int>(channels)));
+  return kTokens * (13 * channels + 4 * kTokens + padded_columns(static_cast<int>(channels)));
 }
 
 SMHDR_INLINE void transpose_square(const float* from, float* to) { to_token_major(from, kTokens, to); }
@@ -17,8 +17,7 @@ static void attention_backward_window(const AttentionBackwardArgs& args, const A
                                       int column, float* scratch) {
   const AttentionArgs& f = args.forward;
   const AttentionGradients& out = args.gradients;
-  const int height = f.x.height, width = f.x.width, channels = f.x.channels, heads = f.weights.heads,
-            depth = channels / heads;
+  const int channels = f.x.channels, heads = f.weights.heads, depth = channels / heads;
   float* next = scratch;
   const auto take = [&](int64_t rows) {
     float* block = next;
@@ -27,43 +26,17 @@ static void attention_backward_window(const AttentionBackwardArgs& args, const A
   };
   float *x = take(channels), *y = take(channels), *qkv = take(3 * channels), *mixed = take(channels),
         *grad = take(channels), *grad_mixed = take(channels), *grad_qkv = take(3 * channels), *grad_y = take(channels),
-        *pixels = take(2 * channels), *attention = take(kTokens), *grad_logits = take(kTokens),
+        *scaled = take(channels), *attention = take(kTokens), *grad_logits = take(kTokens),
         *flipped = take(kTokens), *spare = take(kTokens), *padded = next;
 
-  const float *tokens[kTokens], *gradients[kTokens];
-  int64_t place[kTokens];
-  for (int t = 0; t < kTokens; ++t) {
-    int py = row * kWindow + t / kWindow + f.shift, px = column * kWindow + t % kWindow + f.shift;
-    py -= py >= height ? height : 0;
-    px -= px >= width ? width : 0;
-    place[t] = (int64_t{b} * height + py) * width + px;
-    tokens[t] = f.x.data + place[t] * channels;
-    gradients[t] = args.grad_out.data + place[t] * channels;
-  }
-  to_channel_major(tokens, kTokens, channels, x, kTokens);
-  to_channel_major(gradients, kTokens, channels, grad, kTokens);
+  const Window window(f, plan, b, row, column);
+  window.gather(f.x.data, channels, x);
+  window.gather(args.grad_out.data, channels, grad);
   const float keep = f.keep ? f.keep[b] : 1.0f;
-  for (int i = 0; i < kTokens * channels; i += kLanes) {
-    store(y + i, load(x + i));
-    store(grad + i, load(grad + i) * keep);
-  }
-  normalise(y, f.weights.norm, channels);
+  for (int i = 0; i < kTokens * channels; i += kLanes) store(grad + i, load(grad + i) * keep);
+  normalise(x, f.weights.norm, channels, y);
   float* factors = spare;
-  if (f.mask_mode != MaskMode::none) {
-    for (int t = 0; t < kTokens; t += kLanes) {
-      Vec factor{};
-      if (f.mask_mode == MaskMode::map) {
-        float gathered[kLanes];
-        for (int i = 0; i < kLanes; ++i) gathered[i] = f.mask[place[t + i]];
-        factor = load(gathered);
-      } else {
-        for (int c = 0; c < channels; ++c) factor += load(y + c * kTokens + t);
-        factor = sigmoid(factor * (1.0f / channels));
-      }
-      store(factors + t, factor);
-      for (int c = 0; c < channels; ++c) store(y + c * kTokens + t, load(y + c * kTokens + t) * factor);
-    }
-  }
+  if (f.mask_mode != MaskMode::none) apply_mask(f, window, y, factors);
   linear(
       f.weights.qkv_weight, y, channels, 3 * channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
         store(qkv + o * kTokens + t, sum + f.weights.qkv_bias[o]);
@@ -74,36 +47,19 @@ static void attention_backward_window(const AttentionBackwardArgs& args, const A
         store(grad_mixed + o * kTokens + t, sum);
       });
 
-  const bool right = f.shift && column == width / kWindow - 1, bottom = f.shift && row == height / kWindow - 1;
-  const float* shift_mask = right || bottom ? plan.shift_masks + (right && bottom ? 2
-                                                                  : bottom        ? 1
-                                                                                  : 0) *
-                                                                     kTokens * kTokens
-                                            : nullptr;
   const float natural = plan.logit_scale * 0.693147181f;  // 1 / sqrt(depth)
   for (int h = 0; h < heads; ++h) {
     const int64_t at = int64_t{h} * depth * kTokens, all = int64_t{channels} * kTokens;
     const float *q = qkv + at, *k = q + all, *v = k + all, *g = grad_mixed + at;
     float *grad_q = grad_qkv + at, *grad_k = grad_q + all, *grad_v = grad_k + all;
     const float* bias = plan.bias + int64_t{h} * kTokens * kTokens;
-    product(
-        k, 1, kTokens, q, kTokens, depth, kTokens, [&](int key, int t, Vec sum) __attribute__((always_inline)) {
-          sum = sum * plan.logit_scale + load(bias + key * kTokens + t);
-          if (shift_mask) sum += load(shift_mask + key * kTokens + t);
-          store(attention + key * kTokens + t, sum);
-        });
-    for (int t = 0; t < kTokens; t += kLanes) {
-      Vec top = load(attention + t), total{};
-      for (int key = 1; key < kTokens; ++key) top = max(top, load(attention + key * kTokens + t));
-      for (int key = 0; key < kTokens; ++key) {
-        const Vec e = exp2(load(attention + key * kTokens + t) - top);
-        store(attention + key * kTokens + t, e);
-        total += e;
-      }
-      const Vec inverse = 1.0f / total;
-      for (int key = 0; key < kTokens; ++key)
-        store(attention + key * kTokens + t, load(attention + key * kTokens + t) * inverse);
-    }
+    for (int i = 0; i < depth * kTokens; i += kLanes) store(scaled + i, load(q + i) * plan.logit_scale);
+    head_logits<float>(scaled, k, depth, bias, window.shift_mask, attention);
+    alignas(64) float inverse[kTokens];
+    softmax<float>(attention, inverse);
+    map_rows<float>(attention, kTokens, [&](int, int t, Vec e) __attribute__((always_inline)) {
+      return e * load(inverse + t);
+    });
     product(
         v, kTokens, 1, attention, kTokens, kTokens,
         depth, [&](int d, int t, Vec sum) __attribute__((always_inline)) { store(mixed + at + d * kTokens + t, sum); });
@@ -164,13 +120,10 @@ static void attention_backward_window(const AttentionBackwardArgs& args, const A
     }
   }
   normalise_backward(x, f.weights.norm, channels, grad_y, out.norm.gain, out.norm.bias);
-  to_token_major(grad_y, channels, pixels);
-  for (int t = 0; t < kTokens; t += 4)
-    for_channels(
-        4 * channels, [&](int c, int n) __attribute__((always_inline)) {
-          store_some(args.grad_x.data + place[t] * channels + c,
-                     load_some(gradients[t] + c, n) + load_some(pixels + t * channels + c, n), n);
-        });
+  each_token(grad_y, channels, kTokens, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {
+    const int64_t to = window.place[t] * channels + c;
+    store_some(args.grad_x.data + to, value + load_some(args.grad_out.data + to, n), n);
+  });
 }
 
 }  // namespace smhdr::cpu::SMHDR_ISA
