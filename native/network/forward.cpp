@@ -155,15 +155,17 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
 
   Tensor *x = &w.x, *spare = &w.scratch;
   for (size_t s = 0; s < config.stages.size(); ++s) {
-    // The blocks run in place on `stage`; x is kept for the residual.
-    ops.copy(*x, w.stage);
+    // x is kept for the residual; the blocks go to and fro between two others.
+    ConstTensor last = *x;
     for (int b = 0; b < config.stages[s].blocks; ++b) {
-      masked_block(pass, static_cast<int>(s), b, w.stage, w.local);
+      const Tensor next = b % 2 ? w.local : w.stage;
+      masked_block(pass, static_cast<int>(s), b, last, next);
+      last = next;
       if (stop()) return cancelled;
     }
     const std::string name = std::to_string(s);
-    pass.remember("layers." + name + ".conv", w.stage);
-    pass.convolution("layers." + name + ".conv", w.stage, Padding::zero, *spare, x->data);
+    pass.remember("layers." + name + ".conv", last);
+    pass.convolution("layers." + name + ".conv", last, Padding::zero, *spare, x->data);
     pass.record("layers." + name, *spare);
     ops.add(*spare, w.entry, *spare);
     exposure_block(pass, static_cast<int>(s), *spare, *x);

@@ -66,8 +66,8 @@ struct Workspace {
 void extract(const Pass& pass, const std::vector<ConstTensor>& exposures, Tensor out, Tensor skip, Tensor scratch0,
              Tensor scratch1);
 
-/// Masked hybrid attention block, in place on `x`; `local` is scratch.
-void masked_block(const Pass& pass, int stage, int block, Tensor x, Tensor local);
+/// Masked hybrid attention block: out from x (they may not be the same).
+void masked_block(const Pass& pass, int stage, int block, ConstTensor x, Tensor out);
 
 /// Inter-exposure channel attention block: out from x (they may not be the same).
 void exposure_block(const Pass& pass, int stage, ConstTensor x, Tensor out);

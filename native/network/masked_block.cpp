@@ -56,20 +56,14 @@ MlpArgs mlp_args(const Pass& pass, int stage, int block, const std::string& pref
 
 }  // namespace
 
-void masked_block(const Pass& pass, int stage, int block, Tensor x, Tensor local) {
+void masked_block(const Pass& pass, int stage, int block, ConstTensor x, Tensor out) {
   const std::string name = block_name(stage, block), prefix = name + ".";
   pass.remember(name, x);
-  LocalBranchArgs branch = local_args(pass, prefix, x);
-  branch.out = local;
-  branch.sums = pass.image_sums();
-  pass.ops.local_branch(branch);
-  AttentionArgs attention = attention_args(pass, stage, block, prefix, x);
-  attention.out = x;
-  MlpArgs mlp = mlp_args(pass, stage, block, prefix, x);
-  mlp.add = local.data;
-  mlp.out = x;
-  pass.ops.window_attention_mlp(attention, mlp);
-  pass.record(name, x);
+  HybridArgs args{local_args(pass, prefix, x), attention_args(pass, stage, block, prefix, x),
+                  mlp_args(pass, stage, block, prefix, x), out};
+  args.local.sums = pass.image_sums();
+  pass.ops.hybrid_block(args);
+  pass.record(name, out);
 }
 
 void masked_block_backward(const Pass& pass, int stage, int block, ConstTensor x, Tensor grad, Tensor middle,

@@ -69,45 +69,66 @@ AttentionPlan CpuOps::attention_plan(const AttentionArgs& args, const Kernels& k
           kLog2E / std::sqrt(static_cast<float>(channels) / heads), bias, masks};
 }
 
-void CpuOps::window_attention(const AttentionArgs& args, const MlpArgs* mlp) {
+void CpuOps::window_attention(const AttentionArgs& args) {
   const int rows = args.x.height / kWindow, columns = args.x.width / kWindow, channels = args.x.channels;
-  const Kernels& kernels =
-      kernels_for({channels, channels / args.weights.heads, mlp ? mlp->weights.hidden : 0});
+  const Kernels& kernels = kernels_for({channels, channels / args.weights.heads});
   const AttentionPlan plan = attention_plan(args, kernels);
-  const MlpPlan after = mlp ? mlp_plan(*mlp, kernels) : MlpPlan{};
-  const int64_t scratch = kernels.attention_scratch(args, mlp);
+  const int64_t scratch = kernels.attention_scratch(args);
   pool_.parallel_for(int64_t{args.x.batch} * rows, [&](int64_t item, int thread) {
-    float* memory = thread_scratch_[thread].get(scratch);
     for (int column = 0; column < columns; ++column)
-      kernels.attention_window(args, plan, mlp, after, static_cast<int>(item / rows), static_cast<int>(item % rows),
-                               column, memory);
+      kernels.attention_window(args, plan, static_cast<int>(item / rows), static_cast<int>(item % rows), column,
+                               thread_scratch_[thread].get(scratch));
   });
 }
 
-CpuOps::LocalState CpuOps::local_features(const LocalBranchArgs& args) {
+void CpuOps::hybrid_block(const HybridArgs& args) {
+  const int rows = args.out.height / kWindow, channels = args.out.channels;
+  const int columns = (args.out.width + kTokens - 1) / kTokens;
+  const Kernels& kernels =
+      kernels_for({channels, channels / args.attention.weights.heads, args.mlp.weights.hidden});
+  const LocalState state = local_gates(args.local, false);
+  HybridArgs whole = args;
+  whole.mlp.x = args.attention.x;  // its shape
+  const HybridPlan plan{state.plan, attention_plan(args.attention, kernels), mlp_plan(whole.mlp, kernels)};
+  const int64_t scratch = kernels.hybrid_scratch(whole);
+  pool_.parallel_for(int64_t{args.out.batch} * rows * columns, [&](int64_t item, int thread) {
+    kernels.hybrid_tile(whole, plan, static_cast<int>(item / (rows * columns)),
+                        static_cast<int>(item / columns % rows),
+                        static_cast<int>(item % columns) * (kTokens / kWindow), thread_scratch_[thread].get(scratch));
+  });
+}
+
+CpuOps::LocalState CpuOps::local_gates(const LocalBranchArgs& args, bool keep_features) {
   const int batch = args.x.batch, height = args.x.height, width = args.x.width, channels = args.x.channels;
-  const int bands = (height + kTileRows - 1) / kTileRows, reduced = args.weights.reduced;
-  const int64_t frame = int64_t{height + 6} * (width + 6);
+  const int reduced = args.weights.reduced;
+  const int64_t rows = (height + kTileRows - 1) / kTileRows, columns = (width + kTokens - 1) / kTokens,
+                tiles = rows * columns, frame = int64_t{height + 6} * (width + 6), area = int64_t{height} * width;
   LocalState state;
-  state.sums.resize(size_t(batch) * bands * channels);
   state.gates.resize(size_t(batch) * channels);
   state.means.assign(batch, std::vector<double>(channels));
   state.inner.assign(batch, std::vector<double>(reduced));
   LocalPlan& plan = state.plan;
-  plan.features = {features_.get(args.x.size()), batch, height, width, channels};
-  plan.planes = plan_.get(2 * batch * frame + kTokens);
+  plan.features = {keep_features ? features_.get(args.x.size()) : nullptr, batch, height, width, channels};
+  plan.planes = local_.get(batch * (2 * frame + area) + kTokens);
   std::fill_n(plan.planes, 2 * batch * frame + kTokens, 0.0f);
-  plan.sums = state.sums.data();
+  plan.spatial = plan.planes + 2 * batch * frame + kTokens;
   plan.gates = state.gates.data();
-  const int64_t scratch = kernels_.local_scratch(args);
-  pool_.parallel_for(int64_t{batch} * bands, [&](int64_t item, int thread) {
-    kernels_.local_features(args, plan, static_cast<int>(item / bands), static_cast<int>(item % bands),
-                            thread_scratch_[thread].get(scratch));
+  std::vector<double> sums(size_t(batch) * tiles * channels);
+  const int64_t scratch = kernels_.local_scratch(channels);
+  pool_.parallel_for(batch * tiles, [&](int64_t item, int thread) {
+    kernels_.local_statistics(args, plan, static_cast<int>(item / tiles),
+                              static_cast<int>(item % tiles / columns) * kTileRows,
+                              static_cast<int>(item % columns) * kTokens, sums.data() + item * channels,
+                              thread_scratch_[thread].get(scratch));
   });
   for (int b = 0; b < batch; ++b)
-    for (int band = 0; band < bands; ++band)
+    for (int64_t tile = 0; tile < tiles; ++tile)
       for (int c = 0; c < channels; ++c)
-        state.means[b][c] += state.sums[(size_t(b) * bands + band) * channels + c] / (double(height) * width);
+        state.means[b][c] += sums[(size_t(b) * tiles + tile) * channels + c] / double(area);
+  pool_.parallel_for(int64_t{batch} * height, [&](int64_t item, int) {
+    kernels_.local_spatial(args.weights, plan, height, width, static_cast<int>(item / height),
+                           static_cast<int>(item % height));
+  });
   reference::share_sums(args.sums, state.means);
   const LocalBranchWeights& w = args.weights;
   for (int b = 0; b < batch; ++b) {
@@ -126,12 +147,15 @@ CpuOps::LocalState CpuOps::local_features(const LocalBranchArgs& args) {
 }
 
 void CpuOps::local_branch(const LocalBranchArgs& args) {
-  const LocalState state = local_features(args);
-  const int bands = (args.x.height + kTileRows - 1) / kTileRows;
-  const int64_t scratch = kernels_.local_scratch(args);
-  pool_.parallel_for(int64_t{args.x.batch} * bands, [&](int64_t item, int thread) {
-    kernels_.local_output(args, state.plan, static_cast<int>(item / bands), static_cast<int>(item % bands), nullptr,
-                          thread_scratch_[thread].get(scratch));
+  const LocalState state = local_gates(args, false);
+  const int height = args.x.height, width = args.x.width, channels = args.x.channels;
+  const int64_t rows = (height + kTileRows - 1) / kTileRows, columns = (width + kTokens - 1) / kTokens,
+                scratch = kernels_.local_scratch(channels);
+  pool_.parallel_for(args.x.batch * rows * columns, [&](int64_t item, int thread) {
+    const int b = static_cast<int>(item / (rows * columns)), y = static_cast<int>(item / columns % rows) * kTileRows,
+              x = static_cast<int>(item % columns) * kTokens;
+    kernels_.local_rectangle(args, state.plan, b, y, std::min(y + kTileRows, height), x, std::min(x + kTokens, width),
+                             args.out.at(b, y, x), int64_t{width} * channels, thread_scratch_[thread].get(scratch));
   });
 }
 

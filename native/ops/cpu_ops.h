@@ -42,8 +42,8 @@ class CpuOps final : public Ops {
   void convolution(const ConvolutionArgs& args) override;
   void layer_norm(ConstTensor x, NormWeights weights, Tensor out) override;
   void mlp(const MlpArgs& args) override;
-  void window_attention(const AttentionArgs& args) override { window_attention(args, nullptr); }
-  void window_attention_mlp(const AttentionArgs& args, const MlpArgs& mlp) override { window_attention(args, &mlp); }
+  void window_attention(const AttentionArgs& args) override;
+  void hybrid_block(const HybridArgs& args) override;
   void local_branch(const LocalBranchArgs& args) override;
   void exposure_attention(const ExposureAttentionArgs& args) override;
   void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) override;
@@ -61,7 +61,6 @@ class CpuOps final : public Ops {
   void sigmoid_backward(ConstTensor out, ConstTensor grad_out, Tensor grad_x) override;
 
  private:
-  void window_attention(const AttentionArgs& args, const MlpArgs* mlp);
   /// What does not depend on the window, in plan_; weights as `kernels` multiplies them.
   cpu::AttentionPlan attention_plan(const AttentionArgs& args, const cpu::Kernels& kernels);
   cpu::MlpPlan mlp_plan(const MlpArgs& args, const cpu::Kernels& kernels);
@@ -77,14 +76,13 @@ class CpuOps final : public Ops {
     kernels.pack(weight, rows, columns, taps, to);
     return to;
   }
-  /// The local branch's first pass and its gates; the plan's memory is `sums`, `gates`, plan_ and features_.
+  /// The local branch's first pass and its gates; the plan's memory is `gates`, local_ and features_.
   struct LocalState {
-    std::vector<double> sums;
     std::vector<float> gates;
     std::vector<std::vector<double>> means, inner;  // [batch][C], [batch][reduced]
     cpu::LocalPlan plan;
   };
-  LocalState local_features(const LocalBranchArgs& args);
+  LocalState local_gates(const LocalBranchArgs& args, bool keep_features);
   /// Per-pixel Gram matrices of z = norm(x), one an image: left z^T, or z z^T where left is null.
   std::vector<std::vector<double>> grams(const float* left, ConstTensor x, NormWeights weights);
 
@@ -111,7 +109,7 @@ class CpuOps final : public Ops {
   ThreadPool& pool_;
   const cpu::Kernels &kernels_, &fast_;
   std::vector<Scratch> thread_scratch_;
-  Scratch plan_, features_, gradients_, grad_features_, words_[4];
+  Scratch plan_, local_, features_, gradients_, grad_features_, words_[4];
 };
 
 /// The exposure attention as one matrix: out = x + product z (see exposure_product.cpp). `gram` is z's, [C, C].

@@ -219,15 +219,14 @@ void CpuOps::local_branch_backward(const LocalBranchBackwardArgs& given) {
   const int bands = (height + kTileRows - 1) / kTileRows, reduced = args.forward.weights.reduced;
   const int64_t frame = int64_t{height + 6} * (width + 6), area = int64_t{height} * width;
   const LocalBranchWeights& w = args.forward.weights;
-  LocalState state = local_features(args.forward);
+  const LocalState state = local_gates(args.forward, true);
 
   LocalBackwardPlan plan;
   plan.forward = state.plan;
   const int64_t size = args.forward.x.size();
-  float* memory = grad_features_.get(size + batch * (area + frame) + kTokens);
+  float* memory = grad_features_.get(size + batch * frame + kTokens);
   plan.grad = {memory, batch, height, width, channels};
-  plan.spatial = memory + size;
-  plan.grad_spatial = plan.spatial + batch * area;
+  plan.grad_spatial = memory + size;
   std::fill_n(plan.grad_spatial, batch * frame + kTokens, 0.0f);
   std::vector<float> grad_means(size_t(batch) * channels);
   plan.grad_means = grad_means.data();
@@ -241,19 +240,13 @@ void CpuOps::local_branch_backward(const LocalBranchBackwardArgs& given) {
   slots.add(&args.gradients.spatial_weight, args.gradients.spatial_weight, 98);
   slots.add(&args.gradients.spatial_bias, args.gradients.spatial_bias, 1);
   slots.start();
-  const int64_t scratch = kernels_.local_backward_scratch(args), forward_scratch = kernels_.local_scratch(args.forward);
+  const int64_t scratch = kernels_.local_backward_scratch(args);
   const auto each_band = [&](auto body) {
     in_slots(pool_, int64_t{batch} * bands, [&](int slot, int64_t piece, int thread) {
       body(slots.in(slot, args), static_cast<int>(piece / bands), static_cast<int>(piece % bands), piece, thread);
     });
   };
 
-  // The forward's second pass again, for its spatial gate; where its output goes does not matter yet.
-  args.forward.out = plan.grad;
-  each_band([&](const LocalBranchBackwardArgs& own, int b, int band, int64_t, int thread) {
-    kernels_.local_output(own.forward, plan.forward, b, band, plan.spatial,
-                          thread_scratch_[thread].get(forward_scratch));
-  });
   std::vector<double> sums(size_t(batch) * bands * channels);
   each_band([&](const LocalBranchBackwardArgs& own, int b, int band, int64_t piece, int thread) {
     kernels_.local_backward_gates(own, plan, b, band, sums.data() + piece * channels,

@@ -124,6 +124,15 @@ struct LocalBranchArgs {
   TraceScope trace = {};
 };
 
+/// out = y + keep * mlp(norm(y)) + local branch of x, y = window attention of x (MHAB, method.md section 2). All parts
+/// have the same x; their own `out`, and the MLP's x and add, are not used. out must not be x.
+struct HybridArgs {
+  LocalBranchArgs local;
+  AttentionArgs attention;
+  MlpArgs mlp;
+  Tensor out;
+};
+
 struct ExposureAttentionWeights {
   NormWeights norm;
   const float *q, *k, *v, *out;  // [C, C] each, no bias
@@ -215,12 +224,9 @@ class Ops {
   virtual void layer_norm(ConstTensor x, NormWeights weights, Tensor out) = 0;
   virtual void mlp(const MlpArgs& args) = 0;
   virtual void window_attention(const AttentionArgs& args) = 0;
-  /// window_attention, then the MLP in place on its output; a device may do both while a window is in cache.
-  virtual void window_attention_mlp(const AttentionArgs& args, const MlpArgs& mlp) {
-    window_attention(args);
-    this->mlp(mlp);
-  }
   virtual void local_branch(const LocalBranchArgs& args) = 0;
+  /// The plain sequence of its three parts; a device may fuse them.
+  virtual void hybrid_block(const HybridArgs& args);
   virtual void exposure_attention(const ExposureAttentionArgs& args) = 0;
   /// Features of exposure `slot` of n: the mean over their n groups of C/n channels becomes channels slot C/n to
   /// (slot+1) C/n - 1 of out. The other channels of out stay as they are.

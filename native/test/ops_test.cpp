@@ -28,6 +28,21 @@ void test_convolution() {
         }
 }
 
+LocalBranchWeights local_weights(Weights& w, NormWeights norm, int channels) {
+  return {norm,
+          w(9 * channels),
+          w(channels),
+          w(channels / 4 * channels),
+          w(channels / 4),
+          w(channels / 4 * channels),
+          w(channels),
+          w(98, 0.1f),
+          w(1),
+          w(9 * channels),
+          w(channels),
+          channels / 4};
+}
+
 void test_tokens() {
   for (Shape s : kAny)
     for (int channels : {60, 24, 12, 17, 1}) {
@@ -72,18 +87,7 @@ void test_tokens() {
             compare(label("fold", s, channels), shape.size(),
                     [&](Ops& ops, float* to) { ops.fold_exposure(in, exposures, slot, out(to)); });
       if (channels % 4) continue;
-      const LocalBranchWeights local{norm,
-                                     w(9 * channels),
-                                     w(channels),
-                                     w(channels / 4 * channels),
-                                     w(channels / 4),
-                                     w(channels / 4 * channels),
-                                     w(channels),
-                                     w(98, 0.1f),
-                                     w(1),
-                                     w(9 * channels),
-                                     w(channels),
-                                     channels / 4};
+      const LocalBranchWeights local = local_weights(w, norm, channels);
       compare(label("local_branch", s, channels), shape.size(), [&](Ops& ops, float* to) {
         ops.local_branch({in, local, out(to)});
       });
@@ -98,6 +102,43 @@ void test_tokens() {
               },
               // Few pixels: a channel of q or k can all but vanish, and its normalisation magnifies the rounding.
               shape.pixels() < 64 ? 1e-3 : kTolerance);
+        }
+    }
+}
+
+void test_hybrid_block() {
+  std::vector<Shape> shapes = kWindows;
+  shapes.push_back({2, 16, 136});  // wider than a tile
+  for (Shape s : shapes)
+    for (auto [channels, heads, hidden] : {std::tuple{60, 6, 120}, {24, 2, 48}, {12, 4, 24}, {20, 5, 7}}) {
+      Weights w;
+      const Tensor shape{nullptr, s.batch, s.height, s.width, channels};
+      const auto x = random_values(shape.size()), mask = random_values(shape.pixels());
+      const std::vector<float> keep = {1.25f, 0.0f, 1.0f}, keep_mlp = {1.0f, 1.5f, 0.0f};
+      const NormWeights norm = w.norm(channels);
+      HybridArgs args;
+      args.local.weights = local_weights(w, norm, channels);
+      args.attention.weights = {norm,        w(3 * channels * channels), w(3 * channels), w(channels * channels),
+                                w(channels), w(225 * heads, 1.0f),       heads};
+      args.mlp.weights = {w.norm(channels),        w(hidden * channels), w(hidden),
+                          w(hidden * channels), w(channels),          hidden};
+      args.mlp.residual = true;
+      args.local.x = args.attention.x = {x.data(), s.batch, s.height, s.width, channels};
+      for (int shift : {0, kShift})
+        for (bool masked : {false, true}) {
+          args.attention.shift = shift;
+          args.attention.mask_mode = masked ? MaskMode::map : MaskMode::none;
+          args.attention.mask = mask.data();
+          args.attention.keep = masked ? keep.data() : nullptr;
+          args.mlp.keep = masked ? keep_mlp.data() : nullptr;
+          compare(
+              label("hybrid_block", s, channels), shape.size(),
+              [&](Ops& ops, float* to) {
+                HybridArgs own = args;
+                own.out = {to, s.batch, s.height, s.width, channels};
+                ops.hybrid_block(own);
+              },
+              kAttentionTolerance);
         }
     }
 }
@@ -132,7 +173,7 @@ void test_attention() {
               args.x = args.out;
             }
             ops.window_attention(args);
-          });
+          }, kAttentionTolerance);
     }
 }
 
@@ -143,5 +184,6 @@ int main() {
   test_convolution();
   test_tokens();
   test_attention();
+  test_hybrid_block();
   return finish();
 }

@@ -77,11 +77,11 @@ static void mlp_backward_tokens(const MlpBackwardArgs& args, int b, int64_t firs
 
 static void exposure_cross_gram(const float* g, const float* x, NormWeights weights, int channels, int64_t count,
                                 double* gram, float* scratch) {
-  const int64_t padded = (channels + kLanes - 1) / kLanes * kLanes;
+  const int64_t padded = padded_pitch(channels);
   float* left = scratch + kGramTokens * padded;
   for (int64_t start = 0; start < count; start += kGramTokens) {
     const int tokens = static_cast<int>(count - start < kGramTokens ? count - start : kGramTokens);
-    normalise_padded(x + start * channels, weights, channels, tokens, padded, scratch);
+    normalise_pixels(x + start * channels, weights, channels, tokens, scratch, padded);
     for (int t = 0; t < tokens; ++t)
       for_channels(
           channels, [&](int c, int n) __attribute__((always_inline)) {

@@ -3,6 +3,7 @@
 
 #include "ops/cpu/backward.h"
 #include "ops/cpu/convolution.h"
+#include "ops/cpu/hybrid_block.h"
 #include "ops/cpu/local_branch.h"
 #include "ops/cpu/local_branch_backward.h"
 #include "ops/cpu/token_kernels.h"
@@ -25,8 +26,11 @@ const Kernels& kernels() {
                                  convolution_tile<float>,
                                  layer_norm,
                                  local_scratch,
-                                 local_features,
-                                 local_output,
+                                 local_statistics,
+                                 local_spatial,
+                                 local_rectangle,
+                                 hybrid_scratch,
+                                 hybrid_tile<float>,
                                  exposure_scratch,
                                  exposure_gram,
                                  exposure_mix<float>,

@@ -25,19 +25,25 @@ struct AttentionPlan {
 
 /// The local branch between its two passes.
 struct LocalPlan {
-  Tensor features;     // depthwise1's output, like x
+  Tensor features;     // depthwise1's output, like x; null data: not kept
   float* planes;       // [batch, 2, height + 6, width + 6]: mean and maximum over channels, zero-framed
-  double* sums;        // [batch, bands, C]
-  const float* gates;  // [batch, C]: the channel gate, for the second pass
+  float* spatial;      // [batch, height, width]: the spatial gate
+  const float* gates;  // [batch, C]: the channel gate
 };
 
 /// The backward pass of the local branch between its passes. All like x or one value a pixel.
 struct LocalBackwardPlan {
   LocalPlan forward;
-  float* spatial;           // [batch, H, W]: the spatial gate
   Tensor grad;              // of the features, growing to be complete
   float* grad_spatial;      // [batch, height + 6, width + 6], zero-framed: of the spatial gate's logits
   const float* grad_means;  // [batch, C]: through the channel gate, a pixel's share
+};
+
+/// Everything a tile of the hybrid block needs.
+struct HybridPlan {
+  LocalPlan local;
+  AttentionPlan attention;
+  MlpPlan mlp;
 };
 
 struct Kernels {
@@ -45,10 +51,9 @@ struct Kernels {
   /// weight [rows][columns][taps] to words [rows][columns / word_rows][taps]; null: words are the floats themselves.
   void (*pack)(const float* weight, int64_t rows, int columns, int taps, void* words);
 
-  int64_t (*attention_scratch)(const AttentionArgs& args, const MlpArgs* mlp);  // floats a thread needs
-  /// `mlp`, where not null, works on args.out in place and follows in the same pass.
-  void (*attention_window)(const AttentionArgs& args, const AttentionPlan& plan, const MlpArgs* mlp,
-                           const MlpPlan& mlp_plan, int b, int row, int column, float* scratch);
+  int64_t (*attention_scratch)(const AttentionArgs& args);  // floats a thread needs
+  void (*attention_window)(const AttentionArgs& args, const AttentionPlan& plan, int b, int row, int column,
+                           float* scratch);
 
   int64_t (*mlp_scratch)(const MlpArgs& args);
   /// Up to kTokens consecutive pixels from `first`, all of image b.
@@ -60,11 +65,18 @@ struct Kernels {
 
   void (*layer_norm)(const float* x, NormWeights weights, int channels, int64_t count, float* out);
 
-  int64_t (*local_scratch)(const LocalBranchArgs& args);
-  void (*local_features)(const LocalBranchArgs& args, const LocalPlan& plan, int b, int band, float* scratch);
-  /// `spatial` [batch, H, W] receives the spatial gate where not null.
-  void (*local_output)(const LocalBranchArgs& args, const LocalPlan& plan, int b, int band, float* spatial,
-                       float* scratch);
+  int64_t (*local_scratch)(int channels);
+  /// The first pass over rows [y0, y0 + kTileRows), columns [x0, x0 + kTokens); `sums` [C] is overwritten.
+  void (*local_statistics)(const LocalBranchArgs& args, const LocalPlan& plan, int b, int y0, int x0, double* sums,
+                           float* scratch);
+  void (*local_spatial)(const LocalBranchWeights& weights, const LocalPlan& plan, int height, int width, int b, int y);
+  /// Rows [y0, y1), columns [x0, x1) of the result, at most kTokens columns; `stride` floats from row to row.
+  void (*local_rectangle)(const LocalBranchArgs& args, const LocalPlan& plan, int b, int y0, int y1, int x0, int x1,
+                          float* out, int64_t stride, float* scratch);
+
+  int64_t (*hybrid_scratch)(const HybridArgs& args);
+  /// kTokens / kWindow windows of window row `row`, from window column `column`, as far as there are any.
+  void (*hybrid_tile)(const HybridArgs& args, const HybridPlan& plan, int b, int row, int column, float* scratch);
 
   int64_t (*exposure_scratch)(int channels);
   /// gram [C, C] += z z^T over `count` pixels, z = norm(x).

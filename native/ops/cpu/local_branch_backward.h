@@ -8,18 +8,14 @@ namespace smhdr::cpu::SMHDR_ISA {
 
 static int64_t local_backward_scratch(const LocalBranchBackwardArgs& args) {
   const int64_t channels = args.forward.x.channels, width = args.forward.x.width;
-  return channels * (6 * (width + 2) + 36) + norm_backward_scratch(static_cast<int>(channels)) + channels * width;
+  return 2 * ring_size(args.forward.x.channels, args.forward.x.width) + 18 * padded_pitch(args.forward.x.channels) +
+         norm_backward_scratch(args.forward.x.channels) + channels * width;
 }
 
-/// taps of [C, 1, 3, 3], turned by 180 degrees: the backward of a depthwise convolution is one with these.
-SMHDR_INLINE void turned_taps(const float* weight, int channels, float* taps) {
-  for (int c = 0; c < channels; ++c)
-    for (int k = 0; k < 9; ++k) taps[k * channels + c] = weight[c * 9 + 8 - k];
-}
-
-/// grad_taps [9][C] += the row's gradients times the inputs under each tap.
+/// grad_taps [9][pitch] += the row's gradients times the inputs under each tap.
 SMHDR_INLINE void depthwise_weights_row(const float* grad, const float* const rows[3], int width, int channels,
                                         float* grad_taps) {
+  const int64_t pitch = padded_pitch(channels);
   for_channels(
       channels, [&](int c, int n) __attribute__((always_inline)) {
         Vec sums[9];
@@ -27,22 +23,22 @@ SMHDR_INLINE void depthwise_weights_row(const float* grad, const float* const ro
         for (int x = 0; x < width; ++x) {
           const Vec g = load_some(grad + int64_t{x} * channels + c, n);
 #pragma GCC unroll 9
-          for (int k = 0; k < 9; ++k) sums[k] += g * load_some(rows[k / 3] + int64_t{x + k % 3} * channels + c, n);
+          for (int k = 0; k < 9; ++k) sums[k] += g * load(rows[k / 3] + (x + k % 3) * pitch + c);
         }
         for (int k = 0; k < 9; ++k)
-          store_some(grad_taps + k * channels + c, load_some(grad_taps + k * channels + c, n) + sums[k], n);
+          store(grad_taps + k * pitch + c, load(grad_taps + k * pitch + c) + sums[k]);
       });
 }
 
 /// Walks a band with two rings of three framed rows: `fill` writes row y of both; `use` gets the rings.
 template <typename Fill, typename Use>
 SMHDR_INLINE void two_rings(int height, int width, int channels, int band, float* scratch, Fill fill, Use use) {
-  const int64_t row_size = int64_t{channels} * (width + 2);
+  const int64_t pitch = padded_pitch(channels), row_size = pitch * (width + 2);
   const auto ring = [&](int which, int y) { return scratch + (which * 3 + (y + 3) % 3) * row_size; };
   const auto prepare = [&](int y) {
     for (int which = 0; which < 2; ++which)
       for (int64_t i = 0; i < row_size; ++i) ring(which, y)[i] = 0;
-    if (y >= 0 && y < height) fill(y, ring(0, y) + channels, ring(1, y) + channels);
+    if (y >= 0 && y < height) fill(y, ring(0, y) + pitch, ring(1, y) + pitch);
   };
   const int y0 = band * kTileRows;
   prepare(y0 - 1);
@@ -55,6 +51,16 @@ SMHDR_INLINE void two_rings(int height, int width, int channels, int band, float
   }
 }
 
+/// Pixels of C floats to pixels of padded pitch.
+SMHDR_INLINE void pad_row(const float* from, int width, int channels, float* to) {
+  const int64_t pitch = padded_pitch(channels);
+  for (int x = 0; x < width; ++x)
+    for_channels(
+        channels, [&](int c, int n) __attribute__((always_inline)) {
+          store(to + x * pitch + c, load_some(from + int64_t{x} * channels + c, n));
+        });
+}
+
 SMHDR_INLINE void add_row(const float* row, int width, int channels, float* sums) {
   for_channels(
       channels, [&](int c, int n) __attribute__((always_inline)) {
@@ -64,10 +70,10 @@ SMHDR_INLINE void add_row(const float* row, int width, int channels, float* sums
       });
 }
 
-/// [9][C] accumulators to the published [C, 1, 3, 3].
+/// [9][pitch] accumulators to the published [C, 1, 3, 3].
 SMHDR_INLINE void add_taps(const float* grad_taps, int channels, float* weight) {
   for (int c = 0; c < channels; ++c)
-    for (int k = 0; k < 9; ++k) weight[c * 9 + k] += grad_taps[k * channels + c];
+    for (int k = 0; k < 9; ++k) weight[c * 9 + k] += grad_taps[k * padded_pitch(channels) + c];
 }
 
 static void local_backward_gates(const LocalBranchBackwardArgs& args, const LocalBackwardPlan& plan, int b, int band,
@@ -75,31 +81,30 @@ static void local_backward_gates(const LocalBranchBackwardArgs& args, const Loca
   const LocalBranchWeights& w = args.forward.weights;
   const int height = args.forward.x.height, width = args.forward.x.width, channels = args.forward.x.channels;
   const float* gates = plan.forward.gates + int64_t{b} * channels;
-  float *taps = scratch + int64_t{6} * channels * (width + 2), *grad_taps = taps + 9 * channels;
-  turned_taps(w.depthwise2_weight, channels, taps);
-  for (int i = 0; i < 9 * channels; ++i) grad_taps[i] = 0;
+  const int64_t pitch = padded_pitch(channels);
+  float *taps = scratch + 2 * ring_size(channels, width), *grad_taps = taps + 9 * pitch;
+  taps_first(w.depthwise2_weight, channels, taps, true);
+  for (int i = 0; i < 9 * pitch; ++i) grad_taps[i] = 0;
   two_rings(
       height, width, channels, band, scratch,
       [&](int y, float* grad_row, float* gated_row) {
         const float *g = args.grad_out.at(b, y, 0), *features = plan.forward.features.at(b, y, 0),
-                    *spatial = plan.spatial + (int64_t{b} * height + y) * width;
-        for (int x = 0; x < width; ++x)
-          for_channels(
-              channels, [&](int c, int n) __attribute__((always_inline)) {
-                const int64_t i = int64_t{x} * channels + c;
-                store_some(grad_row + i, load_some(g + i, n), n);
-                store_some(gated_row + i, load_some(features + i, n) * (load_some(gates + c, n) + spatial[x]), n);
-              });
+                    *spatial = plan.forward.spatial + (int64_t{b} * height + y) * width;
+        pad_row(g, width, channels, grad_row);
+        gate_row(features, channels, gates, spatial, width, channels, gated_row);
       },
       [&](int y, const float* const grads[3], const float* const gated[3]) {
         float* grad = plan.grad.at(b, y, 0);
-        depthwise_row(grads, taps, nullptr, width, channels, grad);
+        depthwise_row(
+            grads, taps, nullptr, width, channels, [&](int x, int c, int n, Vec value) __attribute__((always_inline)) {
+              store_some(grad + int64_t{x} * channels + c, value, n);
+            });
         if (args.gradients.depthwise2_weight)
           depthwise_weights_row(args.grad_out.at(b, y, 0), gated, width, channels, grad_taps);
         if (args.gradients.depthwise2_bias)
           add_row(args.grad_out.at(b, y, 0), width, channels, args.gradients.depthwise2_bias);
         const float *features = plan.forward.features.at(b, y, 0),
-                    *spatial = plan.spatial + (int64_t{b} * height + y) * width;
+                    *spatial = plan.forward.spatial + (int64_t{b} * height + y) * width;
         const int64_t frame_width = width + 6;
         float* grad_spatial = plan.grad_spatial + int64_t{b} * (height + 6) * frame_width + (y + 3) * frame_width + 3;
         for (int x = 0; x < width; ++x) {
@@ -170,21 +175,22 @@ static void local_backward_input(const LocalBranchBackwardArgs& args, const Loca
                                  float* scratch) {
   const LocalBranchWeights& w = args.forward.weights;
   const int height = args.forward.x.height, width = args.forward.x.width, channels = args.forward.x.channels;
-  float *taps = scratch + int64_t{6} * channels * (width + 2), *grad_taps = taps + 9 * channels,
-        *norm_scratch = grad_taps + 9 * channels, *grad_y = norm_scratch + norm_backward_scratch(channels);
-  turned_taps(w.depthwise1_weight, channels, taps);
-  for (int i = 0; i < 9 * channels; ++i) grad_taps[i] = 0;
+  const int64_t pitch = padded_pitch(channels);
+  float *taps = scratch + 2 * ring_size(channels, width), *grad_taps = taps + 9 * pitch,
+        *norm_scratch = grad_taps + 9 * pitch, *grad_y = norm_scratch + norm_backward_scratch(channels);
+  taps_first(w.depthwise1_weight, channels, taps, true);
+  for (int i = 0; i < 9 * pitch; ++i) grad_taps[i] = 0;
   two_rings(
       height, width, channels, band, scratch,
       [&](int y, float* grad_row, float* normal_row) {
-        const float* g = plan.grad.at(b, y, 0);
-        for_channels(
-            width * channels, [&](int i, int n)
-                                  __attribute__((always_inline)) { store_some(grad_row + i, load_some(g + i, n), n); });
-        layer_norm(args.forward.x.at(b, y, 0), w.norm, channels, width, normal_row);
+        pad_row(plan.grad.at(b, y, 0), width, channels, grad_row);
+        normalise_pixels(args.forward.x.at(b, y, 0), w.norm, channels, width, normal_row, pitch);
       },
       [&](int y, const float* const grads[3], const float* const normal[3]) {
-        depthwise_row(grads, taps, nullptr, width, channels, grad_y);
+        depthwise_row(
+            grads, taps, nullptr, width, channels, [&](int x, int c, int n, Vec value) __attribute__((always_inline)) {
+              store_some(grad_y + int64_t{x} * channels + c, value, n);
+            });
         if (args.gradients.depthwise1_weight)
           depthwise_weights_row(plan.grad.at(b, y, 0), normal, width, channels, grad_taps);
         if (args.gradients.depthwise1_bias)

@@ -5,39 +5,68 @@
 
 namespace smhdr::cpu::SMHDR_ISA {
 
-/// LayerNorm of one pixel's channels.
-SMHDR_INLINE void normalise_pixel(const float* x, NormWeights weights, int channels, float* out) {
-  Vec total{};
-  for_channels(
-      channels, [&](int c, int n) __attribute__((always_inline)) { total += load_some(x + c, n); });
-  const float mean = sum(total) / channels;
-  Vec squares{};
-  for_channels(
-      channels, [&](int c, int n) __attribute__((always_inline)) {
-        const Vec d = load_some(x + c, n) - mean;
-        if (n == kLanes)
-          squares += d * d;
-        else  // lanes beyond n hold -mean: count only the real ones
-          for (int i = 0; i < n; ++i) squares[i] += d[i] * d[i];
-      });
-  const float scale = 1.0f / __builtin_sqrtf(sum(squares) / channels + kNormEpsilon);
-  for_channels(
-      channels, [&](int c, int n) __attribute__((always_inline)) {
-        store_some(
-            out + c,
-            (load_some(x + c, n) - mean) * scale * load_some(weights.gain + c, n) + load_some(weights.bias + c, n), n);
-      });
+/// Floats of a pixel whose channels are padded to whole vectors.
+SMHDR_INLINE int64_t padded_pitch(int channels) { return (channels + kLanes - 1) / kLanes * kLanes; }
+
+/// LayerNorm of `count` pixels, kLanes of them at a time, to pixels of `pitch` floats: C, or padded_pitch(C) with zeros
+/// beyond C.
+SMHDR_INLINE void normalise_pixels(const float* x, NormWeights weights, int channels, int64_t count, float* out,
+                                   int64_t pitch) {
+  const float share = 1.0f / channels;
+  for (int64_t first = 0; first < count; first += kLanes) {
+    const int pixels = count - first < kLanes ? static_cast<int>(count - first) : kLanes;
+    const auto pixel = [&](int i) __attribute__((always_inline)) {
+      return x + (first + (i < pixels ? i : pixels - 1)) * channels;
+    };
+    Vec partial[kLanes];
+    alignas(64) float means[kLanes], scales[kLanes];
+    const auto across = [&]() __attribute__((always_inline)) {  // the sum over the lanes of every pixel's partial sum
+      transpose(partial);
+      Vec total = partial[0];
+#pragma GCC unroll 16
+      for (int i = 1; i < kLanes; ++i) total += partial[i];
+      return total * share;
+    };
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      partial[i] = Vec{};
+      for_channels(
+          channels, [&](int c, int n) __attribute__((always_inline)) { partial[i] += load_some(pixel(i) + c, n); });
+    }
+    store(means, across());
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      const Vec mean = splat(means[i]);
+      partial[i] = Vec{};
+      for_channels(
+          channels, [&](int c, int n) __attribute__((always_inline)) {
+            const Vec d = (n == kLanes ? load(pixel(i) + c) : load_part_or(pixel(i) + c, n, mean)) - mean;
+            partial[i] += d * d;
+          });
+    }
+    store(scales, 1.0f / square_root(across() + kNormEpsilon));
+    for_channels(
+        channels, [&](int c, int n) __attribute__((always_inline)) {
+          const Vec gain = load_some(weights.gain + c, n), bias = load_some(weights.bias + c, n);
+          const int width = pitch == channels ? n : kLanes;
+          for (int i = 0; i < pixels; ++i) {
+            const Vec scale = splat(scales[i]) * gain;
+            store_some(out + (first + i) * pitch + c, (load_some(pixel(i) + c, n) - splat(means[i])) * scale + bias,
+                       width);
+          }
+        });
+  }
 }
 
 static void layer_norm(const float* x, NormWeights weights, int channels, int64_t count, float* out) {
-  for (int64_t p = 0; p < count; ++p) normalise_pixel(x + p * channels, weights, channels, out + p * channels);
+  normalise_pixels(x, weights, channels, count, out, channels);
 }
 
 // The Gram matrix is summed in floats over kGramTokens pixels, then in doubles.
 constexpr int kGramTokens = 512;
 
 static int64_t exposure_scratch(int channels) {
-  const int64_t padded = (channels + kLanes - 1) / kLanes * kLanes;
+  const int64_t padded = padded_pitch(channels);
   const int64_t gram = 2 * kGramTokens * padded, mix = int64_t{kTokens} * 2 * channels;
   return gram > mix ? gram : mix;
 }
@@ -66,21 +95,12 @@ SMHDR_INLINE void gram_block(const float* left, const float* z, int64_t padded, 
   }
 }
 
-/// normalises `count` pixels into rows of `padded` floats, zero beyond C.
-SMHDR_INLINE void normalise_padded(const float* x, NormWeights weights, int channels, int count, int64_t padded,
-                                   float* to) {
-  for (int t = 0; t < count; ++t) {
-    normalise_pixel(x + int64_t{t} * channels, weights, channels, to + t * padded);
-    for (int64_t c = channels; c < padded; ++c) to[t * padded + c] = 0;
-  }
-}
-
 static void exposure_gram(const float* x, NormWeights weights, int channels, int64_t count, double* gram,
                           float* scratch) {
-  const int64_t padded = (channels + kLanes - 1) / kLanes * kLanes;
+  const int64_t padded = padded_pitch(channels);
   for (int64_t start = 0; start < count; start += kGramTokens) {
     const int tokens = static_cast<int>(count - start < kGramTokens ? count - start : kGramTokens);
-    normalise_padded(x + start * channels, weights, channels, tokens, padded, scratch);
+    normalise_pixels(x + start * channels, weights, channels, tokens, scratch, padded);
     gram_block(scratch, scratch, padded, tokens, channels, gram);
   }
 }

@@ -80,6 +80,15 @@ SMHDR_INLINE Vec load_part(const float* p, int n) {
   return v;
 #endif
 }
+/// The first n lanes, n < kLanes; the rest of `rest`.
+SMHDR_INLINE Vec load_part_or(const float* p, int n, Vec rest) {
+#if defined(__AVX512F__)
+  return _mm512_mask_loadu_ps(rest, static_cast<__mmask16>((1u << n) - 1), p);
+#else
+  for (int i = 0; i < n; ++i) rest[i] = p[i];
+  return rest;
+#endif
+}
 SMHDR_INLINE void store_part(float* p, Vec v, int n) {
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v);

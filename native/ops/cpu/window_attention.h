@@ -1,8 +1,8 @@
 // One 8x8 window from its pixels to its pixels while it stays in cache: normalise, mask, q k v, attention with bias and
-// shift mask, projection, residual, and, where asked for, the MLP that follows.
+// shift mask, projection, residual.
 #pragma once
 
-#include "ops/cpu/mlp.h"
+#include "ops/cpu/product.h"
 
 namespace smhdr::cpu::SMHDR_ISA {
 
@@ -23,12 +23,6 @@ struct Window {
     const bool right = args.shift && column == width / kWindow - 1, bottom = args.shift && row == height / kWindow - 1;
     const int which = right && bottom ? 2 : bottom ? 1 : 0;
     shift_mask = right || bottom ? plan.shift_masks + which * kTokens * kTokens : nullptr;
-  }
-
-  /// Where row `line` of the next window begins, but for the shift's wrapping: a place to fetch ahead from.
-  SMHDR_MEMBER_INLINE int64_t next_place(int line, int width) const {
-    const int64_t at = place[line * kWindow];
-    return at % width + 2 * kWindow <= width ? at + kWindow : at - at % width;
   }
 
   /// x's pixels of the window to [C][64].
@@ -96,26 +90,21 @@ SMHDR_INLINE void head_logits(const Word* q, const Word* k, int depth, const flo
                });
 }
 
-static int64_t attention_scratch(const AttentionArgs& args, const MlpArgs* mlp) {
-  // tokens, normalised, mixed values and one head's q k v (each [channels][64]), its logits; then the MLP's hidden
-  // layer.
+/// Floats beside x [C][64]: normalised and mixed tokens, one head's q k v and its logits.
+SMHDR_INLINE int64_t attention_tile_scratch(const AttentionArgs& args) {
   const int64_t channels = args.x.channels, depth = channels / args.weights.heads;
-  const int64_t attention = kTokens * (3 * channels + 3 * depth + kTokens);
-  const int64_t hidden = mlp ? kTokens * (2 * channels + mlp->weights.hidden) : 0;
-  return attention > hidden ? attention : hidden;
+  return kTokens * (2 * channels + 3 * depth + kTokens);
 }
 
-/// out = x + keep * attention of one window. `mlp`, where not null, works on `out` in place and follows at once.
+/// x [C][64], the tokens of `window`, becomes x + keep * attention.
 template <typename Word>
-static void attention_window(const AttentionArgs& args, const AttentionPlan& plan, const MlpArgs* mlp,
-                             const MlpPlan& mlp_plan, int b, int row, int column, float* scratch) {
+SMHDR_INLINE void attention_tile(const AttentionArgs& args, const AttentionPlan& plan, const Window& window, int b,
+                                 float* x, float* scratch) {
   constexpr int rows = kWordRows<Word>;
   const int channels = args.x.channels, heads = args.weights.heads, depth = channels / heads,
             words = channels / rows;
-  float *x = scratch, *y = x + kTokens * channels, *mixed = y + kTokens * channels, *q = mixed + kTokens * channels,
-        *k = q + kTokens * depth, *v = k + kTokens * depth, *logits = v + kTokens * depth;
-  const Window window(args, plan, b, row, column);
-  window.gather(args.x.data, channels, x);
+  float *y = scratch, *mixed = y + kTokens * channels, *q = mixed + kTokens * channels, *k = q + kTokens * depth,
+        *v = k + kTokens * depth, *logits = v + kTokens * depth;
   const Word* tokens;
   if (args.mask_mode == MaskMode::none) {
     tokens = normalise<Word>(x, args.weights.norm, channels, y);
@@ -125,20 +114,9 @@ static void attention_window(const AttentionArgs& args, const AttentionPlan& pla
     tokens = as_words<Word>(y, channels);
   }
 
-  // The next window's pixels arrive while this one's heads are computed, a row of the window at a time.
-  const bool ahead = column + 1 < args.x.width / kWindow;
-  const auto fetch_ahead = [&](int line) {
-    if (!ahead) return;
-    const int64_t at = window.next_place(line, args.x.width) * channels, bytes = int64_t{kWindow} * channels * 4;
-    prefetch<2>(args.x.data + at, bytes);
-    if (mlp && mlp->add) prefetch<2>(mlp->add + at, bytes);
-    if (args.out.data != args.x.data) prefetch<2>(args.out.data + at, bytes);
-  };
-
   const Word* weight = static_cast<const Word*>(plan.qkv);
   const float* qkv_bias = args.weights.qkv_bias;
-  for (int h = 0, line = 0; h < heads; ++h) {
-    for (; line < (h + 1) * kWindow / heads; ++line) fetch_ahead(line);
+  for (int h = 0; h < heads; ++h) {
     const auto head = [&](int which, float* to, float scale) __attribute__((always_inline)) {
       const int64_t first = int64_t{which} * channels + h * depth;
       linear_from(FromBias{qkv_bias + first}, weight + first * words, tokens, words, depth,
@@ -163,12 +141,21 @@ static void attention_window(const AttentionArgs& args, const AttentionPlan& pla
               words, channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
                 store(x + o * kTokens + t, load(x + o * kTokens + t) + sum * keep);
               });
-  if (mlp) mlp_tile<Word>(*mlp, mlp_plan, b, x, y);
-  const float* add = mlp ? mlp->add : nullptr;
-  float* to = args.out.data;
-  each_token(x, channels, kTokens, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {
-    const int64_t at = window.place[t] * channels + c;
-    store_some(to + at, add ? value + load_some(add + at, n) : value, n);
+}
+
+static int64_t attention_scratch(const AttentionArgs& args) {
+  return kTokens * args.x.channels + attention_tile_scratch(args);
+}
+
+template <typename Word>
+static void attention_window(const AttentionArgs& args, const AttentionPlan& plan, int b, int row, int column,
+                             float* scratch) {
+  const int channels = args.x.channels;
+  const Window window(args, plan, b, row, column);
+  window.gather(args.x.data, channels, scratch);
+  attention_tile<Word>(args, plan, window, b, scratch, scratch + kTokens * channels);
+  each_token(scratch, channels, kTokens, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {
+    store_some(args.out.data + window.place[t] * channels + c, value, n);
   });
 }
 

@@ -3,8 +3,8 @@
 #include "ops/cpu/kernels.h"
 
 #include "ops/cpu/convolution.h"
+#include "ops/cpu/hybrid_block.h"
 #include "ops/cpu/token_kernels.h"
-#include "ops/cpu/window_attention.h"
 
 namespace smhdr::cpu::SMHDR_ISA {
 namespace {
@@ -30,6 +30,7 @@ const Kernels& kernels() {
     k.attention_window = attention_window<Pair>;
     k.mlp_tokens = mlp_tokens<Pair>;
     k.convolution_tile = convolution_tile<Pair>;
+    k.hybrid_tile = hybrid_tile<Pair>;
     k.exposure_mix = exposure_mix<Pair>;
     return k;
   }();

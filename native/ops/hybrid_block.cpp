@@ -1,0 +1,20 @@
+// The hybrid block as the sequence of its parts, for devices that do not fuse them.
+#include <vector>
+
+#include "ops/ops.h"
+
+namespace smhdr {
+
+void Ops::hybrid_block(const HybridArgs& args) {
+  HybridArgs parts = args;
+  std::vector<float> local(args.out.size());
+  parts.local.out = {local.data(), args.out.batch, args.out.height, args.out.width, args.out.channels};
+  local_branch(parts.local);
+  parts.attention.out = args.out;
+  window_attention(parts.attention);
+  parts.mlp.x = parts.mlp.out = args.out;
+  parts.mlp.add = local.data();
+  mlp(parts.mlp);
+}
+
+}  // namespace smhdr
