@@ -27,13 +27,13 @@ SMHDR_INLINE void taps_first(const float* weight, int channels, float* taps, boo
 
 /// One output row of a depthwise 3x3 (bias may be null); rows[k] points at the zero pixel before column 0. A column of
 /// three values serves three outputs. use(x, c, n, value) gets every output, a vector of channels after the other
-/// within kTokens columns: what is read and written stays in the first cache.
+/// within a block of columns: what is read and written stays in the first cache.
 template <typename Use>
 SMHDR_INLINE void depthwise_row(const float* const rows[3], const float* taps, const float* bias, int width,
                                 int channels, Use use) {
   const int64_t pitch = padded_pitch(channels);
-  for (int first = 0; first < width; first += kTokens) {
-    const int last = width - first < kTokens ? width : first + kTokens;
+  for (int first = 0, block = width < 2 * kTokens ? width : kTokens; first < width; first += block) {
+    const int last = width - first < block ? width : first + block;
     for_channels(
         channels, [&](int c, int n) __attribute__((always_inline)) {
           Vec w[9];

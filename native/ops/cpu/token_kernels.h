@@ -8,9 +8,8 @@ namespace smhdr::cpu::SMHDR_ISA {
 /// Floats of a pixel whose channels are padded to whole vectors.
 SMHDR_INLINE int64_t padded_pitch(int channels) { return (channels + kLanes - 1) / kLanes * kLanes; }
 
-/// LayerNorm of `count` pixels, kLanes of them at a time, to pixels of `pitch` floats: C, or padded_pitch(C) with zeros
-/// beyond C.
-SMHDR_INLINE void normalise_pixels(const float* x, NormWeights weights, int channels, int64_t count, float* out,
+template <int Whole>
+SMHDR_INLINE void normalise_pixels_of(const float* x, NormWeights weights, int channels, int64_t count, float* out,
                                    int64_t pitch) {
   const float share = 1.0f / channels;
   for (int64_t first = 0; first < count; first += kLanes) {
@@ -30,7 +29,7 @@ SMHDR_INLINE void normalise_pixels(const float* x, NormWeights weights, int chan
 #pragma GCC unroll 16
     for (int i = 0; i < kLanes; ++i) {
       partial[i] = Vec{};
-      for_channels(
+      for_channels<Whole>(
           channels, [&](int c, int n) __attribute__((always_inline)) { partial[i] += load_some(pixel(i) + c, n); });
     }
     store(means, across());
@@ -38,14 +37,14 @@ SMHDR_INLINE void normalise_pixels(const float* x, NormWeights weights, int chan
     for (int i = 0; i < kLanes; ++i) {
       const Vec mean = splat(means[i]);
       partial[i] = Vec{};
-      for_channels(
+      for_channels<Whole>(
           channels, [&](int c, int n) __attribute__((always_inline)) {
             const Vec d = (n == kLanes ? load(pixel(i) + c) : load_part_or(pixel(i) + c, n, mean)) - mean;
             partial[i] += d * d;
           });
     }
     store(scales, 1.0f / square_root(across() + kNormEpsilon));
-    for_channels(
+    for_channels<Whole>(
         channels, [&](int c, int n) __attribute__((always_inline)) {
           const Vec gain = load_some(weights.gain + c, n), bias = load_some(weights.bias + c, n);
           const int width = pitch == channels ? n : kLanes;
@@ -55,6 +54,20 @@ SMHDR_INLINE void normalise_pixels(const float* x, NormWeights weights, int chan
                        width);
           }
         });
+  }
+}
+
+/// LayerNorm of `count` pixels, kLanes of them at a time, to pixels of `pitch` floats: C, or padded_pitch(C) with zeros
+/// beyond C.
+static void normalise_pixels(const float* x, NormWeights weights, int channels, int64_t count, float* out,
+                             int64_t pitch) {
+  switch (channels / kLanes) {
+    case 1:
+      return normalise_pixels_of<1>(x, weights, channels, count, out, pitch);
+    case 3:
+      return normalise_pixels_of<3>(x, weights, channels, count, out, pitch);
+    default:
+      return normalise_pixels_of<-1>(x, weights, channels, count, out, pitch);
   }
 }
 

@@ -215,12 +215,14 @@ SMHDR_INLINE void transpose(Vec* v) {
   if constexpr (kLanes > 8) transpose_step<8>(v);
 }
 
-/// Calls body(c, n): whole vectors with n = kLanes, then the remainder with n < kLanes.
-template <typename Body>
+/// Calls body(c, n): whole vectors with n = kLanes, then the remainder with n < kLanes. `Whole`: the number of whole
+/// vectors where it is known, so that the loop unrolls.
+template <int Whole = -1, typename Body>
 SMHDR_INLINE void for_channels(int channels, Body body) {
-  int c = 0;
-  for (; c + kLanes <= channels; c += kLanes) body(c, kLanes);
-  if (c < channels) body(c, channels - c);
+  const int whole = Whole < 0 ? channels / kLanes : Whole;
+#pragma GCC unroll 4
+  for (int i = 0; i < whole; ++i) body(i * kLanes, kLanes);
+  if (whole * kLanes < channels) body(whole * kLanes, channels - whole * kLanes);
 }
 SMHDR_INLINE Vec load_some(const float* p, int n) { return n == kLanes ? load(p) : load_part(p, n); }
 SMHDR_INLINE void store_some(float* p, Vec v, int n) { n == kLanes ? store(p, v) : store_part(p, v, n); }
