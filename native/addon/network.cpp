@@ -15,7 +15,7 @@ struct SessionBox {
 
 [[noreturn]] void refuse(Napi::Env env, const Error& error) { throw to_js(env, error); }
 
-/// createSession({ name: { shape, data } }, threads) -> { handle, width, stages, device }
+/// createSession({ name: { shape, data } }, threads, "fp32" | "bf16") -> { handle, width, stages, device }
 Napi::Value create_session(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Napi::Object tensors = info[0].As<Napi::Object>();
@@ -38,7 +38,9 @@ Napi::Value create_session(const Napi::CallbackInfo& info) {
     parameter.data = const_cast<float*>(data.Data());
     parameters[name] = parameter;
   }
-  auto created = Session::create(parameters, shared_pool(info[1].As<Napi::Number>().Int32Value()));
+  const bool bf16 = info[2].As<Napi::String>().Utf8Value() == "bf16";
+  auto created = Session::create(parameters, shared_pool(info[1].As<Napi::Number>().Int32Value()),
+                                 bf16 ? Precision::bf16 : Precision::fp32);
   if (!created.ok()) refuse(env, created.error());
   auto* box = new SessionBox{std::shared_ptr<Session>(std::move(created.value())), nullptr};
   Napi::Object out = Napi::Object::New(env);

@@ -21,7 +21,7 @@ bool cpu_has(CpuIsa isa) {
 
 bool cpu_has_bf16() {
 #if defined(SMHDR_HAS_AVX512_BF16)
-  return cpu_has(CpuIsa::avx512) && __builtin_cpu_supports("avx512bf16");
+  return cpu_isa() == CpuIsa::avx512 && __builtin_cpu_supports("avx512bf16");
 #else
   return false;
 #endif

@@ -12,7 +12,8 @@ CpuIsa cpu_isa();
 /// Whether this processor and this build have it.
 bool cpu_has(CpuIsa isa);
 
-/// Whether this processor and this build multiply pairs of bfloat16 (AVX-512 BF16: Zen 4, Cooper Lake and later).
+/// Whether pairs of bfloat16 can be multiplied: cpu_isa() is AVX-512 and processor and build have AVX-512 BF16 (Zen 4,
+/// Cooper Lake and later).
 bool cpu_has_bf16();
 
 const char* cpu_isa_name(CpuIsa isa);

@@ -30,11 +30,10 @@ Status backward(const NetworkConfig& config, const ParameterMap& parameters, Ops
   Pass pass{config, parameters, ops, nullptr, static_cast<int>(input.exposures.size()), input.mask, nullptr};
   pass.keep = input.keep.empty() ? nullptr : input.keep.data();
   pass.gradients = &gradients;
-  Workspace w(out.batch, out.height, out.width, config.width);
+  const Workspace w(out.batch, out.height, out.width, config.width, 6);
   if (!w.storage)
     return Error{ErrorCode::out_of_memory, "Not enough memory for the network's gradients; use a smaller batch."};
-  const Tensor &grad_skip = w.skip, &grad_entry = w.entry, &grad_stage = w.stage, &grad = w.x, &spare = w.local,
-               &middle = w.scratch;
+  const Tensor grad_skip = w[0], grad_entry = w[1], grad_stage = w[2], grad = w[3], spare = w[4], middle = w[5];
   const auto mlp_backward = [&](const std::string& name, ConstTensor x, Tensor g) {
     MlpArgs forward;
     forward.x = x;

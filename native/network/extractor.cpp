@@ -20,8 +20,8 @@ void extract(const Pass& pass, const std::vector<ConstTensor>& exposures, Tensor
 void extract_backward(const Pass& pass, const std::vector<ConstTensor>& exposures, ConstTensor grad_out,
                       ConstTensor grad_skip, const std::vector<Tensor>& input_gradients) {
   const int count = static_cast<int>(exposures.size());
-  Workspace w(grad_out.batch, grad_out.height, grad_out.width, grad_out.channels);
-  const Tensor &first = w.skip, &second = w.entry, &features = w.stage, &grad = w.x, &other = w.local;
+  const Workspace w(grad_out.batch, grad_out.height, grad_out.width, grad_out.channels, 5);
+  const Tensor first = w[0], second = w[1], features = w[2], grad = w[3], other = w[4];
   for (int i = 0; i < count; ++i) {
     pass.convolution("conv_first.0", exposures[i], Padding::reflect, first);
     pass.convolution("conv_first.1", first, Padding::reflect, second);

@@ -1,5 +1,6 @@
 // SMNet from exposures to radiance: extractor, body, tail (method.md section 2).
 #include <new>
+#include <utility>
 
 #include "network/layers.h"
 #include "smhdr/progress.h"
@@ -19,7 +20,9 @@ MlpWeights Pass::mlp(const std::string& name, NormWeights norm) const {
 
 void Pass::convolution(const std::string& name, ConstTensor x, Padding padding, Tensor out, const float* add,
                        bool sigmoid) const {
-  ops.convolution({x, weight(name + ".weight"), weight(name + ".bias"), padding, add, sigmoid, out});
+  // What reads the radiance and what writes it needs fp32: the mu-law magnifies what happens near black.
+  const bool exact = name.starts_with("conv_");
+  ops.convolution({x, weight(name + ".weight"), weight(name + ".bias"), padding, add, sigmoid, out, exact});
 }
 
 MlpGradients Pass::mlp_gradients(const std::string& name, NormGradients norm) const {
@@ -39,14 +42,15 @@ const float* Pass::keep_factors(int stage, int block, int branch, int batch) con
   return keep + (int64_t{block} * 2 + branch) * batch;
 }
 
-Workspace::Workspace(int batch, int height, int width, int channels) {
-  const int64_t size = int64_t{batch} * height * width * channels;
-  storage.reset(new (std::nothrow) float[size * kTensors]);
-  float* next = storage.get();
-  for (Tensor* tensor : {&skip, &entry, &stage, &x, &local, &scratch}) {
-    *tensor = {next, batch, height, width, channels};
-    next += size;
-  }
+Workspace::Workspace(int batch, int height, int width, int channels, int tensors, int extra)
+    : shape_{nullptr, batch, height, width, channels}, tensors_(tensors) {
+  storage.reset(new (std::nothrow) float[shape_.size() * tensors + shape_.pixels() * extra]);
+}
+
+Tensor Workspace::operator[](int i) const {
+  Tensor tensor = shape_;
+  tensor.data = storage.get() + i * shape_.size();
+  return tensor;
 }
 
 }  // namespace network
@@ -54,6 +58,8 @@ Workspace::Workspace(int batch, int height, int width, int channels) {
 using namespace network;
 
 namespace {
+
+constexpr int kForwardTensors = 4;
 
 /// One for the local branch of every masked block, one for every exposure block.
 size_t image_sums_count(const NetworkConfig& config) {
@@ -99,7 +105,9 @@ Status check_forward(const NetworkConfig& config, const ForwardInput& input) {
 }
 
 int64_t forward_bytes(const NetworkConfig& config, int batch, int height, int width) {
-  return int64_t{batch} * height * width * config.width * static_cast<int64_t>(sizeof(float)) * Workspace::kTensors;
+  // The workspace; the local branch's two planes and its gate.
+  return int64_t{batch} * height * width * static_cast<int64_t>(sizeof(float)) *
+         (kForwardTensors * config.width + 3 + 3);
 }
 
 Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops& ops, const ForwardInput& input,
@@ -108,7 +116,10 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
   const ConstTensor& shape = input.exposures[0];
   if (out.batch != shape.batch || out.height != shape.height || out.width != shape.width || out.channels != 3)
     return invalid_argument("out: must be [batch, height, width, 3] of the exposures' size.");
-  Workspace w(shape.batch, shape.height, shape.width, config.width);
+  // conv_end(a + b) = conv_end(a) + conv_end(b): of the skip only its three channels after conv_end are kept, unless
+  // someone asks for what the modules themselves gave.
+  const bool keep_skip = tape || trace;
+  const Workspace w(shape.batch, shape.height, shape.width, config.width, kForwardTensors + keep_skip, 3);
   if (!w.storage)
     return Error{ErrorCode::out_of_memory, "Not enough memory for the network's intermediates; use smaller tiles."};
   std::vector<ImageSums> sums(input.sums ? image_sums_count(config) : 0);
@@ -140,53 +151,59 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
   };
   const Error cancelled{ErrorCode::cancelled, "Cancelled."};
 
-  extract(pass, input.exposures, w.x, w.skip, w.stage, w.scratch);
-  pass.remember("folded", w.x);
-  ops.layer_norm(w.x, pass.norm("patch_embed.norm"), w.entry);
-  pass.record("patch_embed", w.entry);
+  const Tensor x = w[0], entry = w[1], stage = w[2], other = w[3], skip = keep_skip ? w[4] : entry;
+  const Tensor skip_end{w.extra(), shape.batch, shape.height, shape.width, 3};
+  extract(pass, input.exposures, x, skip, stage, other);
+  if (!keep_skip) {
+    const float no_bias[3] = {};
+    ops.convolution({skip, pass.weight("conv_end.weight"), no_bias, Padding::zero, nullptr, false, skip_end, true});
+  }
+  pass.remember("folded", x);
+  ops.layer_norm(x, pass.norm("patch_embed.norm"), entry);
+  pass.record("patch_embed", entry);
   // x = MLP(x0): not in place, x0 is added back before every exposure block.
-  MlpArgs entry;
-  entry.x = w.entry;
-  entry.weights = pass.mlp("mlp");
-  entry.out = w.x;
-  ops.mlp(entry);
-  pass.record("mlp", w.x);
+  MlpArgs first;
+  first.x = entry;
+  first.weights = pass.mlp("mlp");
+  first.out = x;
+  ops.mlp(first);
+  pass.record("mlp", x);
   if (stop()) return cancelled;
 
-  Tensor *x = &w.x, *spare = &w.scratch;
   for (size_t s = 0; s < config.stages.size(); ++s) {
     // x is kept for the residual; the blocks go to and fro between two others.
-    ConstTensor last = *x;
+    ConstTensor last = x;
+    Tensor spare = stage, next = other;
     for (int b = 0; b < config.stages[s].blocks; ++b) {
-      const Tensor next = b % 2 ? w.local : w.stage;
+      std::swap(spare, next);
       masked_block(pass, static_cast<int>(s), b, last, next);
       last = next;
       if (stop()) return cancelled;
     }
     const std::string name = std::to_string(s);
     pass.remember("layers." + name + ".conv", last);
-    pass.convolution("layers." + name + ".conv", last, Padding::zero, *spare, x->data);
-    pass.record("layers." + name, *spare);
-    ops.add(*spare, w.entry, *spare);
-    exposure_block(pass, static_cast<int>(s), *spare, *x);
-    pass.remember("mlps." + name, *x);
-    plain_mlp("mlps." + name, *x);
+    pass.convolution("layers." + name + ".conv", last, Padding::zero, spare, x.data);
+    pass.record("layers." + name, spare);
+    ops.add(spare, entry, spare);
+    exposure_block(pass, static_cast<int>(s), spare, x);
+    pass.remember("mlps." + name, x);
+    plain_mlp("mlps." + name, x);
     if (stop()) return cancelled;
   }
-  pass.remember("norm", *x);
-  ops.layer_norm(*x, pass.norm("norm"), *spare);
-  pass.record("norm", *spare);
+  pass.remember("norm", x);
+  ops.layer_norm(x, pass.norm("norm"), stage);
+  pass.record("norm", stage);
   if (trace) {  // the fused sum below never shows this module's own output
-    pass.convolution("conv_after_body", *spare, Padding::zero, w.local);
-    pass.record("conv_after_body", w.local);
+    pass.convolution("conv_after_body", stage, Padding::zero, other);
+    pass.record("conv_after_body", other);
   }
-  pass.convolution("conv_after_body", *spare, Padding::zero, *x, w.skip.data);
+  pass.convolution("conv_after_body", stage, Padding::zero, x, keep_skip ? skip.data : nullptr);
   if (trace) {
-    pass.convolution("conv_end", *x, Padding::zero, out);
+    pass.convolution("conv_end", x, Padding::zero, out);
     pass.record("conv_end", out);
   }
-  pass.remember("conv_end", *x);
-  pass.convolution("conv_end", *x, Padding::zero, out, nullptr, true);
+  pass.remember("conv_end", x);
+  pass.convolution("conv_end", x, Padding::zero, out, keep_skip ? nullptr : skip_end.data, true);
   if (input.sums && input.sums->recording) {
     input.sums->values.clear();
     for (ImageSums& op : sums) input.sums->values.push_back(std::move(op.values));

@@ -54,12 +54,17 @@ struct Pass {
                    bool sigmoid = false) const;
 };
 
-/// The intermediates of one forward pass, all [batch, height, width, C].
+/// Intermediates of one pass, [batch, height, width, C] each, in one block.
 struct Workspace {
-  explicit Workspace(int batch, int height, int width, int channels);
-  static constexpr int kTensors = 6;
-  std::unique_ptr<float[]> storage;
-  Tensor skip, entry, stage, x, local, scratch;
+  /// `extra` more floats a pixel lie behind the tensors.
+  Workspace(int batch, int height, int width, int channels, int tensors, int extra = 0);
+  Tensor operator[](int i) const;
+  float* extra() const { return storage.get() + tensors_ * shape_.size(); }
+  std::unique_ptr<float[]> storage;  // null: there was not enough memory
+
+ private:
+  Tensor shape_;
+  int tensors_;
 };
 
 /// Extractor: features of every exposure folded into `out`; conv_skip of the reference's features into `skip`.

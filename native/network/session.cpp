@@ -9,7 +9,10 @@
 
 namespace smhdr {
 
-Result<std::unique_ptr<Session>> Session::create(const ParameterMap& parameters, std::shared_ptr<ThreadPool> pool) {
+Result<std::unique_ptr<Session>> Session::create(const ParameterMap& parameters, std::shared_ptr<ThreadPool> pool,
+                                                  Precision precision) {
+  if (precision == Precision::bf16 && !cpu_has_bf16())
+    return Error{ErrorCode::unsupported, "precision: this processor has no bfloat16 products (AVX-512 BF16)."};
   Result<NetworkConfig> config = NetworkConfig::infer(parameters);
   if (!config.ok()) return config.error();
   std::unique_ptr<Session> session(new Session);
@@ -27,7 +30,7 @@ Result<std::unique_ptr<Session>> Session::create(const ParameterMap& parameters,
     session->parameters_[name] = {shape, next};
     next += count;
   }
-  session->ops_ = make_cpu_ops(*pool);
+  session->ops_ = make_cpu_ops(*pool, cpu_isa(), precision);
   session->pool_ = std::move(pool);
   return session;
 }

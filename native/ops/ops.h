@@ -58,6 +58,7 @@ struct ConvolutionArgs {
   const float* add = nullptr;  // like out; null: nothing added
   bool sigmoid = false;
   Tensor out;
+  bool exact = false;  // fp32 whatever the ops' precision
 };
 
 struct MlpWeights {

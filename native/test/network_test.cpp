@@ -3,6 +3,7 @@
 #include <random>
 
 #include "check.h"
+#include "core/cpu_isa.h"
 #include "smhdr/progress.h"
 #include "smhdr/session.h"
 
@@ -71,6 +72,17 @@ int main() {
     auto other = Session::create(model.parameters, std::make_shared<ThreadPool>(threads));
     CHECK(other.value()->run(picture.input, picture.out).ok());
     CHECK(std::memcmp(picture.result.data(), expected.data(), expected.size() * sizeof(float)) == 0);
+  }
+  std::vector<float> bf16;
+  for (int threads : {1, 2, 5}) {
+    auto other = Session::create(model.parameters, std::make_shared<ThreadPool>(threads), Precision::bf16);
+    if (!cpu_has_bf16()) {
+      CHECK(!other.ok() && other.error().code == ErrorCode::unsupported);
+      continue;
+    }
+    CHECK(other.value()->run(picture.input, picture.out).ok());
+    if (threads == 1) bf16 = picture.result;
+    CHECK(picture.result == bf16 && bf16 != expected);
   }
 
   // Sums recorded over the whole picture and given back change nothing; over a part they do, but the pass still runs.

@@ -33,7 +33,7 @@ void test(const Differentiable& op) {
   auto reference = make_reference_ops();
   Values expected = start;
   op.backward(*reference, op.parts, grad_out.data(), expected);
-  for (auto& [label, ops] : implementations) {
+  for (auto& [label, ops, least] : implementations) {
     Values got = start;
     op.backward(*ops, op.parts, grad_out.data(), got);
     for (size_t p = 0; p < got.size(); ++p) {

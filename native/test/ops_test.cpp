@@ -180,7 +180,7 @@ void test_attention() {
 }  // namespace
 
 int main() {
-  find_implementations();
+  find_implementations(true);
   test_convolution();
   test_tokens();
   test_attention();

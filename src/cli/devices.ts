@@ -11,8 +11,9 @@ export function registerDevices(program: Command): void {
     .action((options: { json?: boolean }) =>
       runCommand(options, async (reporter) => {
         for (const device of await listDevices()) {
-          const { name, model, threads, instructionSet } = device;
+          const { name, model, threads, instructionSet, precisions } = device;
           const facts = [model, threads && `${threads} threads`, instructionSet && `${instructionSet} kernels`];
+          if (precisions) facts.push(precisions.join(" and "));
           reporter.result(`${name}\t${facts.filter(Boolean).join(", ")}`, { ...device });
         }
       }),

@@ -6,7 +6,7 @@ import type { Homography } from "../bracket/bracket.js";
 import { SmhdrError } from "../errors.js";
 import type { PixelData } from "../image.js";
 import type { StoredTensor } from "../model/safetensors.js";
-import type { EngineInput } from "./engine.js";
+import type { EngineInput, Precision } from "./engine.js";
 import type { NativeTask } from "./task.js";
 
 /**
@@ -14,12 +14,13 @@ import type { NativeTask } from "./task.js";
  * here. Long functions return a NativeTask: call them through finishTask (task.ts).
  */
 export interface Addon {
-  /** The instruction set the kernels were chosen for ("generic", "avx2", "avx512") and the number of processors. */
-  cpuInfo(): { readonly isa: string; readonly processors: number };
+  /** The instruction set the kernels were chosen for, whether they multiply bfloat16, and the number of processors. */
+  cpuInfo(): { readonly isa: "generic" | "avx2" | "avx512"; readonly bf16: boolean; readonly processors: number };
   /** Copies weights by their published names into a session; throws INVALID_ARGUMENT naming what does not fit. */
   createSession(
     tensors: Readonly<Record<string, StoredTensor>>,
     threads: number,
+    precision: Precision,
   ): { readonly handle: SessionHandle; readonly width: number; readonly stages: number; readonly device: string };
   runSession(
     handle: SessionHandle,

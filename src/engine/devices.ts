@@ -2,6 +2,7 @@ import { createRequire } from "node:module";
 import { availableParallelism, cpus } from "node:os";
 import { SmhdrError } from "../errors.js";
 import { loadAddon } from "./addon.js";
+import type { Precision } from "./engine.js";
 import { listOnnxProviders } from "./onnx.js";
 import type { DeviceName } from "./select.js";
 
@@ -14,6 +15,8 @@ export interface Device {
   readonly threads?: number;
   /** The instruction set the kernels use: "generic", "avx2" or "avx512". */
   readonly instructionSet?: string;
+  /** What --precision can ask of it. */
+  readonly precisions?: readonly Precision[];
 }
 
 /** The devices this machine has for the work. Throws ADDON_MISSING, as loadAddon does, where there is none at all. */
@@ -22,8 +25,9 @@ export async function listDevices(): Promise<Device[]> {
   const devices: Device[] = [];
   let missing: unknown;
   try {
-    const { isa, processors } = loadAddon().cpuInfo();
-    devices.push({ name: "cpu", model: processor, threads: processors, instructionSet: isa });
+    const { isa, bf16, processors } = loadAddon().cpuInfo();
+    const precisions: Precision[] = bf16 ? ["fp32", "bf16"] : ["fp32"];
+    devices.push({ name: "cpu", model: processor, threads: processors, instructionSet: isa, precisions });
   } catch (error) {
     if (!(error instanceof SmhdrError && error.code === "ADDON_MISSING")) throw error;
     missing = error;

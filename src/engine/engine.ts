@@ -1,3 +1,6 @@
+/** How matrix products are computed; bf16 rounds the factors to bfloat16 and sums in fp32. */
+export type Precision = "fp32" | "bf16";
+
 /** What a forward pass takes: one array [batch, height, width, 6] an exposure, shortest first. */
 export interface EngineInput {
   /** Linearised radiance RGB, then pixel values RGB (gamma 2.2), per pixel. */

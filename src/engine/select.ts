@@ -3,8 +3,8 @@ import { SmhdrError } from "../errors.js";
 import type { Model } from "../model/model.js";
 import { exportOnnx } from "../model/onnx/export.js";
 import { decodeOnnx, type OnnxModel } from "../model/onnx/read.js";
-import { buildCommand } from "./addon.js";
-import type { Engine } from "./engine.js";
+import { buildCommand, loadAddon } from "./addon.js";
+import type { Engine, Precision } from "./engine.js";
 import { createNativeEngine } from "./native.js";
 import { createOnnxEngine, hasOnnxRuntime, ONNX_PROVIDERS, type OnnxProvider } from "./onnx.js";
 
@@ -29,12 +29,13 @@ const preferred: Readonly<Partial<Record<NodeJS.Platform, readonly OnnxProvider[
  * The engine for a model: the native one, or ONNX Runtime where that was asked for, where the model is an ONNX file or
  * where the native addon is missing; the notes say why it is not what was asked for.
  * @throws SmhdrError ADDON_MISSING where there is neither addon nor ONNX Runtime; UNSUPPORTED for a device that this
- * version or this model cannot use; else as createNativeEngine and createOnnxEngine do.
+ * version or this model cannot use, or a precision that it cannot; else as createNativeEngine and createOnnxEngine do.
  */
 export async function selectEngine(
   model: Model | OnnxModel,
   device: DeviceName = "auto",
   threads = 0,
+  precision: Precision | "auto" = "auto",
 ): Promise<{ readonly engine: Engine; readonly notes: readonly Note[] }> {
   if (!DEVICE_NAMES.includes(device)) {
     throw new SmhdrError("INVALID_ARGUMENT", `device: expected ${DEVICE_NAMES.join(", ")}; got "${device}".`);
@@ -46,7 +47,7 @@ export async function selectEngine(
   const note = (message: string) => notes.push({ code: "engine", message });
   if ("tensors" in model && (device === "auto" || device === "cpu")) {
     try {
-      return { engine: createNativeEngine(model, threads), notes };
+      return { engine: createNativeEngine(model, threads, choosePrecision(precision)), notes };
     } catch (error) {
       if (!(error instanceof SmhdrError && error.code === "ADDON_MISSING" && hasOnnxRuntime())) throw error;
       note(
@@ -54,10 +55,21 @@ export async function selectEngine(
       );
     }
   }
+  if (precision === "bf16") {
+    throw new SmhdrError(
+      "UNSUPPORTED",
+      'precision: "bf16" needs the native part on the "cpu"; ONNX Runtime takes "fp32".',
+    );
+  }
   const providers =
     device === "onnx" ? preferred[process.platform] : ONNX_PROVIDERS.filter((name) => device === `onnx:${name}`);
   const onnx = "tensors" in model ? decodeOnnx(exportOnnx(model), model.name) : model;
   const { engine, provider, refusals } = await createOnnxEngine(onnx, { providers, threads });
   if (refusals.length > 0) note(`ONNX Runtime computes on ${provider}. ${refusals.join("; ")}.`);
   return { engine, notes };
+}
+
+/** "auto" is bf16 where the processor multiplies it: far above 60 dB from fp32 (BENCHMARKS.md) and faster. */
+function choosePrecision(precision: Precision | "auto"): Precision {
+  return precision === "auto" ? (loadAddon().cpuInfo().bf16 ? "bf16" : "fp32") : precision;
 }

@@ -1,6 +1,6 @@
 import type { Bracket, Note } from "../bracket/bracket.js";
 import { hasAddon, loadAddon } from "../engine/addon.js";
-import type { Engine } from "../engine/engine.js";
+import type { Engine, Precision } from "../engine/engine.js";
 import { type DeviceName, selectEngine } from "../engine/select.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
@@ -26,8 +26,8 @@ export interface ReconstructorOptions {
   readonly threads?: number | undefined;
   /** Bytes that the work may take. Default: 2 GiB. */
   readonly memory?: number | undefined;
-  /** Arithmetic of the network. Default: auto. */
-  readonly precision?: "auto" | "fp32" | "bf16" | undefined;
+  /** Arithmetic of the network's products. Default: auto, bf16 where the processor has it. */
+  readonly precision?: Precision | "auto" | undefined;
   /** Side in pixels of the tiles the network works in, "full" for the whole image at once. Default: auto. */
   readonly tile?: "auto" | "full" | number | undefined;
 }
@@ -70,8 +70,11 @@ export class Reconstructor {
     if (method === "radiance" && device !== "auto" && device !== "cpu") {
       throw new SmhdrError("UNSUPPORTED", `device: method "radiance" computes on the "cpu"; got "${device}".`);
     }
-    if (precision !== "auto" && precision !== "fp32") {
-      throw new SmhdrError("UNSUPPORTED", `precision: this version computes in "fp32"; got "${precision}".`);
+    if (precision !== "auto" && precision !== "fp32" && precision !== "bf16") {
+      throw new SmhdrError("INVALID_ARGUMENT", `precision: expected "auto", "fp32" or "bf16"; got "${precision}".`);
+    }
+    if (method === "radiance" && precision === "bf16") {
+      throw new SmhdrError("UNSUPPORTED", 'precision: method "radiance" computes in "fp32"; got "bf16".');
     }
     if (tile !== "auto" && tile !== "full" && !(Number.isInteger(tile) && tile >= LEAST_TILE)) {
       throw new SmhdrError(
@@ -90,7 +93,7 @@ export class Reconstructor {
       return new Reconstructor(options, undefined);
     }
     const loaded = model?.endsWith(".onnx") ? await readOnnx(model) : await loadModel(model);
-    const { engine, notes } = await selectEngine(loaded, device, threads);
+    const { engine, notes } = await selectEngine(loaded, device, threads, precision);
     return new Reconstructor(options, { model: loaded, engine }, notes);
   }
 

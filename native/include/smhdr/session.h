@@ -5,14 +5,17 @@
 #include <mutex>
 
 #include "smhdr/network.h"
+#include "smhdr/precision.h"
 #include "smhdr/thread_pool.h"
 
 namespace smhdr {
 
 class Session {
  public:
-  /// Copies `parameters`; the error names the parameter that is missing or does not fit.
-  static Result<std::unique_ptr<Session>> create(const ParameterMap& parameters, std::shared_ptr<ThreadPool> pool);
+  /// Copies `parameters`; the error names the parameter that is missing or does not fit. Unsupported: bf16 on a
+  /// processor without it (cpu_has_bf16()).
+  static Result<std::unique_ptr<Session>> create(const ParameterMap& parameters, std::shared_ptr<ThreadPool> pool,
+                                                 Precision precision = Precision::fp32);
   ~Session();
 
   const NetworkConfig& config() const { return config_; }
