@@ -2,6 +2,7 @@
 #include <new>
 #include <utility>
 
+#include "network/composed.h"
 #include "network/layers.h"
 #include "smhdr/progress.h"
 
@@ -111,7 +112,7 @@ int64_t forward_bytes(const NetworkConfig& config, int batch, int height, int wi
 }
 
 Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops& ops, const ForwardInput& input,
-               Tensor out, Trace* trace, const Progress* progress, Tape* tape) {
+               Tensor out, Trace* trace, const Progress* progress, Tape* tape, const Composed* composed) {
   if (Status status = check_forward(config, input); !status.ok()) return status;
   const ConstTensor& shape = input.exposures[0];
   if (out.batch != shape.batch || out.height != shape.height || out.width != shape.width || out.channels != 3)
@@ -153,8 +154,13 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
 
   const Tensor x = w[0], entry = w[1], stage = w[2], other = w[3], skip = keep_skip ? w[4] : entry;
   const Tensor skip_end{w.extra(), shape.batch, shape.height, shape.width, 3};
-  extract(pass, input.exposures, x, skip, stage, other);
-  if (!keep_skip) {
+  const bool compose = composed && !keep_skip && composed->exposures() == pass.exposures &&
+                       Composed::pays(shape.height, shape.width);
+  if (compose)
+    composed->extract(pass, input.exposures, x, skip_end);
+  else
+    extract(pass, input.exposures, x, skip, stage, other);
+  if (!keep_skip && !compose) {
     const float no_bias[3] = {};
     ops.convolution({skip, pass.weight("conv_end.weight"), no_bias, Padding::zero, nullptr, false, skip_end, true});
   }
@@ -197,13 +203,17 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
     pass.convolution("conv_after_body", stage, Padding::zero, other);
     pass.record("conv_after_body", other);
   }
-  pass.convolution("conv_after_body", stage, Padding::zero, x, keep_skip ? skip.data : nullptr);
-  if (trace) {
-    pass.convolution("conv_end", x, Padding::zero, out);
-    pass.record("conv_end", out);
+  if (compose) {
+    composed->finish(pass, stage, skip_end, out);
+  } else {
+    pass.convolution("conv_after_body", stage, Padding::zero, x, keep_skip ? skip.data : nullptr);
+    if (trace) {
+      pass.convolution("conv_end", x, Padding::zero, out);
+      pass.record("conv_end", out);
+    }
+    pass.remember("conv_end", x);
+    pass.convolution("conv_end", x, Padding::zero, out, keep_skip ? nullptr : skip_end.data, true);
   }
-  pass.remember("conv_end", x);
-  pass.convolution("conv_end", x, Padding::zero, out, keep_skip ? nullptr : skip_end.data, true);
   if (input.sums && input.sums->recording) {
     input.sums->values.clear();
     for (ImageSums& op : sums) input.sums->values.push_back(std::move(op.values));

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <new>
 
+#include "network/composed.h"
 #include "ops/ops.h"
 #include "smhdr/progress.h"
 
@@ -41,7 +42,11 @@ const char* Session::device() const { return ops_->name(); }
 
 Status Session::run(const ForwardInput& input, Tensor out, const Progress* progress) {
   std::lock_guard lock(turn_);
-  return forward(config_, parameters_, *ops_, input, out, nullptr, progress);
+  if (Status status = check_forward(config_, input); !status.ok()) return status;
+  const int exposures = static_cast<int>(input.exposures.size());
+  if (!composed_ || composed_->exposures() != exposures)
+    composed_ = std::make_unique<Composed>(config_, parameters_, exposures);
+  return forward(config_, parameters_, *ops_, input, out, nullptr, progress, nullptr, composed_.get());
 }
 
 }  // namespace smhdr

@@ -15,8 +15,8 @@ constexpr float kLog2E = 1.44269504f;
 
 void CpuOps::convolution(const ConvolutionArgs& args) {
   const int64_t rows = (args.x.height + kTileRows - 1) / kTileRows, columns = (args.x.width + kTokens - 1) / kTokens;
-  const Kernels& kernels = args.exact ? kernels_ : kernels_for({args.x.channels});
-  const void* weight = words(kernels, args.weight, args.out.channels, args.x.channels, 9, words_[0]);
+  const Kernels& kernels = args.exact || args.kernel != 3 ? kernels_ : kernels_for({args.x.channels});
+  const void* weight = words(kernels, args.weight, args.out.channels, args.x.channels, args.kernel * args.kernel, words_[0]);
   const int64_t scratch = kernels.convolution_scratch(args);
   pool_.parallel_for(args.x.batch * rows * columns, [&](int64_t item, int thread) {
     kernels.convolution_tile(args, weight, static_cast<int>(item / (rows * columns)),

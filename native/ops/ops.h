@@ -49,16 +49,18 @@ struct NormWeights {
   const float* bias = nullptr;  // [C]
 };
 
-/// out = act(conv3x3(x) + bias + add), stride 1, same size.
+/// out = act(conv(x) + bias + add), stride 1, same size.
 struct ConvolutionArgs {
   ConstTensor x;
-  const float* weight;  // [out, in, 3, 3]
+  const float* weight;  // [out, in, kernel, kernel]
   const float* bias;    // [out]
   Padding padding = Padding::zero;
   const float* add = nullptr;  // like out; null: nothing added
   bool sigmoid = false;
   Tensor out;
   bool exact = false;  // fp32 whatever the ops' precision
+  int kernel = 3;      // 3, 5, 7 or 11; beyond 3 always exact
+  int out_pitch = 0;   // floats from pixel to pixel of out, where it is a slice of more channels; 0: out.channels
 };
 
 struct MlpWeights {

@@ -1,9 +1,12 @@
 // What the golden numbers do not cover: independence of the number of threads, shared sums, refusals.
+#include <algorithm>
 #include <cstring>
 #include <random>
+#include <tuple>
 
 #include "check.h"
 #include "core/cpu_isa.h"
+#include "network/composed.h"
 #include "smhdr/progress.h"
 #include "smhdr/session.h"
 
@@ -52,6 +55,28 @@ struct Picture {
   }
 };
 
+/// Composed convolutions against the convolutions one by one, the frame included.
+void test_composed() {
+  const Model model = random_model();
+  ThreadPool pool(2);
+  for (auto [n, h, w, batch] : {std::tuple{3, 64, 72, 1}, {2, 72, 136, 2}, {6, 80, 64, 1}}) {
+    Picture picture(n, h, w, batch);
+    const Composed composed(model.config, model.parameters, n);
+    for (const auto& ops : {make_cpu_ops(pool), make_cpu_ops(pool, CpuIsa::generic)}) {
+      CHECK(forward(model.config, model.parameters, *ops, picture.input, picture.out).ok());
+      const std::vector<float> expected = picture.result;
+      CHECK(forward(model.config, model.parameters, *ops, picture.input, picture.out, nullptr, nullptr, nullptr,
+                    &composed)
+                .ok());
+      double worst = 0;
+      for (size_t i = 0; i < expected.size(); ++i)
+        worst = std::max(worst, std::abs(double(picture.result[i]) - expected[i]));
+      // The random body magnifies rounding; a wrong pixel of the frame would be off by a tenth.
+      if (!CHECK(worst <= 1e-4)) std::printf("  composed, %d exposures of %d x %d: %g\n", n, w, h, worst);
+    }
+  }
+}
+
 bool mentions(const Status& status, const char* word) {
   return !status.ok() && status.error().message.find(word) != std::string::npos;
 }
@@ -65,6 +90,7 @@ int main() {
   Session& session = *created.value();
   CHECK(session.config().stages.size() == 2 && session.config().stages[1].heads == 3);
 
+  test_composed();
   Picture picture(3, 32, 72);
   CHECK(session.run(picture.input, picture.out).ok());
   const std::vector<float> expected = picture.result;

@@ -43,6 +43,30 @@ LocalBranchWeights local_weights(Weights& w, NormWeights norm, int channels) {
           channels / 4};
 }
 
+/// The kernels of composed convolutions, into a slice of wider pixels.
+void test_large_convolution() {
+  for (Shape s : kAny)
+    for (auto [in, out, kernel] : {std::tuple{6, 20, 7}, {6, 3, 11}, {12, 3, 5}})
+      for (Padding padding : {Padding::zero, Padding::reflect}) {
+        Weights w;
+        const int64_t pixels = int64_t{s.batch} * s.height * s.width;
+        const auto x = random_values(pixels * in);
+        const float *weight = w(int64_t{kernel} * kernel * in * out), *bias = w(out);
+        compare(label("large convolution", s, in), pixels * (out + 5), [&](Ops& ops, float* to) {
+          ConvolutionArgs args{{x.data(), s.batch, s.height, s.width, in},
+                               weight,
+                               bias,
+                               padding,
+                               nullptr,
+                               false,
+                               {to + 2, s.batch, s.height, s.width, out}};
+          args.kernel = kernel;
+          args.out_pitch = out + 5;
+          ops.convolution(args);
+        });
+      }
+}
+
 void test_tokens() {
   for (Shape s : kAny)
     for (int channels : {60, 24, 12, 17, 1}) {
@@ -182,6 +206,7 @@ void test_attention() {
 int main() {
   find_implementations(true);
   test_convolution();
+  test_large_convolution();
   test_tokens();
   test_attention();
   test_hybrid_block();

@@ -86,9 +86,11 @@ Status check_forward(const NetworkConfig& config, const ForwardInput& input);
 int64_t forward_bytes(const NetworkConfig& config, int batch, int height, int width);
 
 /// out [batch, height, width, 3], radiance in [0, 1]. `parameters` hold every name of config.parameter_shapes().
-/// `trace` may be null. Stopping is polled between blocks.
+/// `trace` may be null. Stopping is polled between blocks. `composed`, made of the same parameters (network/composed.h),
+/// saves work where there is neither trace nor tape.
 Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops& ops, const ForwardInput& input,
-               Tensor out, Trace* trace = nullptr, const struct Progress* progress = nullptr, Tape* tape = nullptr);
+               Tensor out, Trace* trace = nullptr, const struct Progress* progress = nullptr, Tape* tape = nullptr,
+               const class Composed* composed = nullptr);
 
 /// Gradients of a loss, given that of `out` and the tape of the forward pass with the same input. `gradients` hold
 /// accumulators like the parameters' to add to; a parameter without one is frozen and costs no weight gradient.

@@ -31,6 +31,7 @@ class Session {
   std::unique_ptr<float[]> storage_;
   std::shared_ptr<ThreadPool> pool_;
   std::unique_ptr<Ops> ops_;
+  std::unique_ptr<class Composed> composed_;  // for the last run's number of exposures
   std::mutex turn_;
 };
 

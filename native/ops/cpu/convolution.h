@@ -1,5 +1,5 @@
-// 3x3 convolution of an 8-row, 64-column tile. Three rows of the input lie channel-major in a ring; a tap is an offset
-// into them, so no im2col is built.
+// Convolution of an 8-row, 64-column tile. As many rows of the input as the kernel is high lie channel-major in a ring; a
+// tap is an offset into them, so no im2col is built.
 #pragma once
 
 #include "ops/cpu/product.h"
@@ -10,11 +10,17 @@ constexpr int kLead = 16;                      // the tile's first column starts
 constexpr int kStride = kLead + kTokens + 16;  // floats of one channel of one row
 
 static int64_t convolution_scratch(const ConvolutionArgs& args) {
-  return int64_t{4} * args.x.channels * kStride + int64_t{kTokens} * args.out.channels;
+  return (args.kernel + 1) * int64_t{args.x.channels} * kStride + int64_t{kTokens} * args.out.channels;
 }
 
-/// Row y of the tile's columns with one more on either side, channel-major; padding made real.
-static void convolution_row(const ConvolutionArgs& args, int b, int y, int x0, float* to) {
+SMHDR_INLINE int mirrored(int at, int length) {
+  if (length == 1) return 0;
+  while (at < 0 || at >= length) at = at < 0 ? -at : 2 * (length - 1) - at;
+  return at;
+}
+
+/// Row y of the tile's columns with `radius` more on either side, channel-major; padding made real.
+static void convolution_row(const ConvolutionArgs& args, int b, int y, int x0, int radius, float* to) {
   const int height = args.x.height, width = args.x.width, channels = args.x.channels;
   const bool reflect = args.padding == Padding::reflect;
   if (y < 0 || y >= height) {
@@ -22,37 +28,38 @@ static void convolution_row(const ConvolutionArgs& args, int b, int y, int x0, f
       for (int64_t i = 0; i < int64_t{channels} * kStride; ++i) to[i] = 0;
       return;
     }
-    y = height == 1 ? 0 : y < 0 ? -y : 2 * (height - 1) - y;
+    y = mirrored(y, height);
   }
   const float* row = args.x.at(b, y, 0);
   const int count = width - x0 < kTokens ? width - x0 : kTokens;
   const float* tokens[kTokens];
   for (int t = 0; t < kTokens; ++t) tokens[t] = row + int64_t{x0 + (t < count ? t : count - 1)} * channels;
   to_channel_major(tokens, kTokens, channels, to + kLead, kStride);
-  for (int side : {-1, count}) {
+  for (int i = 0; i < 2 * radius; ++i) {
+    const int side = i < radius ? i - radius : count + i - radius;
     int x = x0 + side;
     const bool outside = x < 0 || x >= width;
-    if (outside && reflect) x = width == 1 ? 0 : x < 0 ? -x : 2 * (width - 1) - x;
+    if (outside && reflect) x = mirrored(x, width);
     for (int c = 0; c < channels; ++c)
       to[c * kStride + kLead + side] = outside && !reflect ? 0.0f : row[int64_t{x} * channels + c];
   }
 }
 
-/// weight: words [out][in][9], rows: words [in][kStride].
-template <int R, typename Word, typename Epilogue>
-SMHDR_INLINE void convolution_block(const Word* weight, const float* bias, const Word* const rows[3], int in,
+/// weight: words [out][in][K * K], rows: words [in][kStride].
+template <int K, int R, typename Word, typename Epilogue>
+SMHDR_INLINE void convolution_block(const Word* weight, const float* bias, const Word* const rows[K], int in,
                                     int output, int column, Epilogue epilogue) {
   Vec sums[R][kColumns];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < kColumns; ++v) sums[r][v] = splat(bias[r]);
-  const int64_t w_row = int64_t{in} * 9;
+  const int64_t w_row = int64_t{in} * K * K;
   for (int i = 0; i < in; ++i)
-    for (int ky = 0; ky < 3; ++ky) {
-      const Word* x = rows[ky] + i * kStride + kLead - 1 + column;
-      const Word* w = weight + i * 9 + ky * 3;
+    for (int ky = 0; ky < K; ++ky) {
+      const Word* x = rows[ky] + i * kStride + kLead - K / 2 + column;
+      const Word* w = weight + (i * K + ky) * K;
 #pragma GCC unroll 3
-      for (int kx = 0; kx < 3; ++kx) {
+      for (int kx = 0; kx < K; ++kx) {
         decltype(load(x)) values[kColumns];
         for (int v = 0; v < kColumns; ++v) values[v] = load(x + kx + v * kLanes);
 #pragma GCC unroll 8
@@ -69,18 +76,18 @@ SMHDR_INLINE void convolution_block(const Word* weight, const float* bias, const
     for (int v = 0; v < kColumns; ++v) epilogue(output + r, column + v * kLanes, sums[r][v]);
 }
 
-template <typename Word>
-static void convolution_tile(const ConvolutionArgs& args, const void* plan, int b, int y0, int x0, float* scratch) {
+template <int K, typename Word>
+static void convolution_tile_of(const ConvolutionArgs& args, const void* plan, int b, int y0, int x0, float* scratch) {
   const int height = args.x.height, width = args.x.width, in = args.x.channels, out = args.out.channels;
   const int count = width - x0 < kTokens ? width - x0 : kTokens, words = in / kWordRows<Word>;
-  const int64_t plane = int64_t{in} * kStride;
-  float *spare = scratch + 3 * plane, *sums = spare + plane;
-  const auto ring = [&](int y) { return reinterpret_cast<Word*>(scratch + (y + 3) % 3 * plane); };
+  const int64_t plane = int64_t{in} * kStride, pitch = args.out_pitch ? args.out_pitch : out;
+  float *spare = scratch + K * plane, *sums = spare + plane;
+  const auto ring = [&](int y) { return reinterpret_cast<Word*>(scratch + (y + K) % K * plane); };
   const auto prepare = [&](int y) {
     if constexpr (kWordRows<Word> == 1) {
-      convolution_row(args, b, y, x0, ring(y));
+      convolution_row(args, b, y, x0, K / 2, ring(y));
     } else {
-      convolution_row(args, b, y, x0, spare);
+      convolution_row(args, b, y, x0, K / 2, spare);
       for (int i = 0; i < words; ++i)
         for (int t = 0; t < kStride; t += kLanes)
           store_pairs(ring(y) + i * kStride + t, load(spare + 2 * i * kStride + t),
@@ -88,11 +95,11 @@ static void convolution_tile(const ConvolutionArgs& args, const void* plan, int 
     }
   };
   const Word* weight = static_cast<const Word*>(plan);
-  prepare(y0 - 1);
-  prepare(y0);
+  for (int y = y0 - K / 2; y < y0 + K / 2; ++y) prepare(y);
   for (int y = y0; y < y0 + kTileRows && y < height; ++y) {
-    prepare(y + 1);
-    const Word* const rows[3] = {ring(y - 1), ring(y), ring(y + 1)};
+    prepare(y + K / 2);
+    const Word* rows[K];
+    for (int ky = 0; ky < K; ++ky) rows[ky] = ring(y + ky - K / 2);
     const auto keep = [&](int o, int t, Vec sum)
         __attribute__((always_inline)) { store(sums + o * kTokens + t, sum); };
     for (int o = 0; o < out;) {
@@ -100,18 +107,32 @@ static void convolution_tile(const ConvolutionArgs& args, const void* plan, int 
       product_rows(
           r, [&]<int R>() __attribute__((always_inline)) {
             for (int t = 0; t < count; t += kColumns * kLanes)
-              convolution_block<R>(weight + int64_t{o} * words * 9, args.bias + o, rows, words, o, t, keep);
+              convolution_block<K, R>(weight + int64_t{o} * words * K * K, args.bias + o, rows, words, o, t, keep);
           });
       o += r;
     }
-    const int64_t offset = args.out.at(b, y, x0) - args.out.data;
+    const int64_t first = (int64_t{b} * height + y) * width + x0;
     each_token(
         sums, out, count, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {
-          const int64_t at = offset + int64_t{t} * out + c;
-          if (args.add) value += load_some(args.add + at, n);
-          store_some(args.out.data + at, args.sigmoid ? sigmoid(value) : value, n);
+          if (args.add) value += load_some(args.add + (first + t) * out + c, n);
+          store_some(args.out.data + (first + t) * pitch + c, args.sigmoid ? sigmoid(value) : value, n);
         });
   }
+}
+
+template <typename Word>
+static void convolution_tile(const ConvolutionArgs& args, const void* plan, int b, int y0, int x0, float* scratch) {
+  if constexpr (kWordRows<Word> == 1) switch (args.kernel) {
+      case 5:
+        return convolution_tile_of<5, Word>(args, plan, b, y0, x0, scratch);
+      case 7:
+        return convolution_tile_of<7, Word>(args, plan, b, y0, x0, scratch);
+      case 11:
+        return convolution_tile_of<11, Word>(args, plan, b, y0, x0, scratch);
+      default:
+        break;
+    }
+  convolution_tile_of<3, Word>(args, plan, b, y0, x0, scratch);
 }
 
 }  // namespace smhdr::cpu::SMHDR_ISA

@@ -11,26 +11,29 @@ int reflect(int at, int length) {
 }
 
 void convolution(const ConvolutionArgs& a) {
-  const int height = a.x.height, width = a.x.width, in = a.x.channels, out = a.out.channels;
+  const int height = a.x.height, width = a.x.width, in = a.x.channels, out = a.out.channels, side = a.kernel;
+  const int64_t pitch = a.out_pitch ? a.out_pitch : out;
   for (int b = 0; b < a.x.batch; ++b)
     for (int y = 0; y < height; ++y)
       for (int x = 0; x < width; ++x)
         for (int o = 0; o < out; ++o) {
+          const int64_t pixel = (int64_t{b} * height + y) * width + x;
           double sum = a.bias[o];
-          for (int ky = 0; ky < 3; ++ky)
-            for (int kx = 0; kx < 3; ++kx) {
-              int sy = y + ky - 1, sx = x + kx - 1;
+          for (int ky = 0; ky < side; ++ky)
+            for (int kx = 0; kx < side; ++kx) {
+              int sy = y + ky - side / 2, sx = x + kx - side / 2;
               if (a.padding == Padding::reflect) {
                 sy = reflect(sy, height);
                 sx = reflect(sx, width);
               } else if (sy < 0 || sy >= height || sx < 0 || sx >= width) {
                 continue;
               }
-              const float* pixel = a.x.at(b, sy, sx);
-              for (int i = 0; i < in; ++i) sum += double(a.weight[((o * in + i) * 3 + ky) * 3 + kx]) * pixel[i];
+              const float* from = a.x.at(b, sy, sx);
+              for (int i = 0; i < in; ++i)
+                sum += double(a.weight[((int64_t{o} * in + i) * side + ky) * side + kx]) * from[i];
             }
-          if (a.add) sum += a.add[a.out.at(b, y, x) - a.out.data + o];
-          a.out.at(b, y, x)[o] = static_cast<float>(a.sigmoid ? sigmoid(sum) : sum);
+          if (a.add) sum += a.add[pixel * out + o];
+          a.out.data[pixel * pitch + o] = static_cast<float>(a.sigmoid ? sigmoid(sum) : sum);
         }
 }
 

@@ -1,0 +1,203 @@
+#include "network/composed.h"
+
+#include <algorithm>
+
+namespace smhdr {
+
+using network::Pass;
+
+namespace {
+
+using Kernel = Composed::Kernel;
+
+constexpr const char* kLinear[] = {"conv_first.0", "conv_first.1", "conv_first.2",
+                                   "conv_skip",    "conv_end",     "conv_after_body"};
+
+Kernel kernel_of(const ParameterMap& parameters, const std::string& name) {
+  const Parameter &weight = parameters.at(name + ".weight"), &bias = parameters.at(name + ".bias");
+  Kernel k{static_cast<int>(weight.shape[0]), static_cast<int>(weight.shape[1]), static_cast<int>(weight.shape[2]), {}, {}};
+  k.weight.assign(weight.data, weight.data + int64_t{k.outputs} * k.inputs * k.side * k.side);
+  k.bias.assign(bias.data, bias.data + k.outputs);
+  return k;
+}
+
+/// outer(inner(x)) as one kernel.
+Kernel compose(const Kernel& outer, const Kernel& inner) {
+  const int side = outer.side + inner.side - 1;
+  Kernel out{outer.outputs, inner.inputs, side, {}, outer.bias};
+  std::vector<double> weight(size_t(out.outputs) * out.inputs * side * side);
+  for (int o = 0; o < outer.outputs; ++o)
+    for (int m = 0; m < outer.inputs; ++m)
+      for (int tap = 0; tap < outer.side * outer.side; ++tap) {
+        const double factor = outer.weight[(size_t(o) * outer.inputs + m) * outer.side * outer.side + tap];
+        out.bias[o] += static_cast<float>(factor * inner.bias[m]);
+        for (int i = 0; i < inner.inputs; ++i)
+          for (int y = 0; y < inner.side; ++y) {
+            const float* from = inner.weight.data() + ((size_t(m) * inner.inputs + i) * inner.side + y) * inner.side;
+            double* to = weight.data() + ((size_t(o) * out.inputs + i) * side + y + tap / outer.side) * side +
+                         tap % outer.side;
+            for (int x = 0; x < inner.side; ++x) to[x] += factor * from[x];
+          }
+      }
+  out.weight.assign(weight.begin(), weight.end());
+  return out;
+}
+
+int slot_begin(int slot, int channels, int exposures) { return slot * channels / exposures; }
+
+/// The outputs' mean over the groups of channels: what folding does to one exposure's features.
+Kernel fold(const Kernel& kernel, int exposures) {
+  const int channels = kernel.outputs, taps = kernel.inputs * kernel.side * kernel.side;
+  Kernel out{(channels + exposures - 1) / exposures, kernel.inputs, kernel.side, {}, {}};
+  out.weight.resize(size_t(out.outputs) * taps);
+  out.bias.resize(out.outputs);
+  for (int j = 0; j < out.outputs; ++j) {
+    int groups = 0;
+    for (int g = 0; g < exposures; ++g) {
+      const int from = slot_begin(g, channels, exposures) + j;
+      if (from >= slot_begin(g + 1, channels, exposures)) continue;
+      ++groups;
+      for (int t = 0; t < taps; ++t) out.weight[size_t(j) * taps + t] += kernel.weight[size_t(from) * taps + t];
+      out.bias[j] += kernel.bias[from];
+    }
+    for (int t = 0; t < taps; ++t) out.weight[size_t(j) * taps + t] /= groups;
+    out.bias[j] /= groups;
+  }
+  return out;
+}
+
+/// A side of the image as a picture of its own whose rows run along that side: row 0 is the image's edge or, at the
+/// bottom and the right, the last row is.
+struct Side {
+  bool turned, far;  // turned: left or right
+};
+constexpr Side kSides[] = {{false, false}, {false, true}, {true, false}, {true, true}};
+
+/// `depth` rows of pixels along a side.
+class Strip {
+ public:
+  Strip(ConstTensor image, Side side, int depth) : Strip(image, side, depth, image.channels) {
+    each(depth, 0, [&](float* own, int64_t pixel) {
+      std::copy_n(image.data + pixel * image.channels, image.channels, own);
+    });
+  }
+  /// Empty, of other channels.
+  Strip(ConstTensor image, Side side, int depth, int channels)
+      : image_(image),
+        side_(side),
+        channels_(channels),
+        view_{nullptr, image.batch, depth, side.turned ? image.height : image.width, channels} {
+    pixels_.resize(view_.size());
+    view_.data = pixels_.data();
+  }
+  Tensor view() { return view_; }
+
+  /// The `count` rows at the image's edge to pixels of `pitch` floats.
+  void paste(int count, float* to, int64_t pitch) {
+    each(count, side_.far ? view_.height - count : 0,
+         [&](float* own, int64_t pixel) { std::copy_n(own, channels_, to + pixel * pitch); });
+  }
+
+ private:
+  /// body(own pixel, index of the image's pixel) for rows [first, first + count).
+  template <typename Body>
+  void each(int count, int first, Body body) {
+    const int across = side_.turned ? image_.width : image_.height, start = side_.far ? across - view_.height : 0;
+    for (int b = 0; b < view_.batch; ++b)
+      for (int row = first; row < first + count; ++row)
+        for (int along = 0; along < view_.width; ++along) {
+          const int y = side_.turned ? along : start + row, x = side_.turned ? start + row : along;
+          body(view_.at(b, row, along), (int64_t{b} * image_.height + y) * image_.width + x);
+        }
+  }
+
+  ConstTensor image_;
+  Side side_;
+  int channels_;
+  Tensor view_;
+  std::vector<float> pixels_;
+};
+
+ConvolutionArgs args_of(const Kernel& kernel, ConstTensor x, Tensor out) {
+  ConvolutionArgs args{x, kernel.weight.data(), kernel.bias.data(), Padding::zero, nullptr, false, out, true};
+  args.kernel = kernel.side;
+  return args;
+}
+
+}  // namespace
+
+Composed::Composed(const NetworkConfig&, const ParameterMap& parameters, int exposures) : exposures_(exposures) {
+  const Kernel first = kernel_of(parameters, "conv_first.0"), second = kernel_of(parameters, "conv_first.1"),
+               third = kernel_of(parameters, "conv_first.2");
+  Kernel end = kernel_of(parameters, "conv_end");
+  tail_ = compose(end, kernel_of(parameters, "conv_after_body"));
+  std::fill(end.bias.begin(), end.bias.end(), 0.0f);
+  // From the output's side: few outputs make the products small.
+  slot_ = compose(compose(fold(third, exposures), second), first);
+  skip_ = compose(compose(compose(compose(end, kernel_of(parameters, "conv_skip")), third), second), first);
+  for (const char* name : kLinear) {
+    const std::string weight = std::string(name) + ".weight", bias = std::string(name) + ".bias";
+    const Parameter& from = parameters.at(weight);
+    turned_.emplace_back(size_t(from.shape[0]) * from.shape[1] * 9);
+    std::vector<float>& to = turned_.back();
+    for (size_t i = 0; i < to.size(); ++i) to[i] = from.data[i / 9 * 9 + i % 3 * 3 + i % 9 / 3];
+    turned_parameters_[weight] = {from.shape, to.data()};
+    turned_parameters_[bias] = parameters.at(bias);
+  }
+}
+
+void Composed::extract(const Pass& pass, const std::vector<ConstTensor>& exposures, Tensor out,
+                       Tensor skip_end) const {
+  const int count = exposures_, reference = count / 2, channels = out.channels;
+  const auto slot = [&](int i) { return slot_begin(i, channels, count); };
+  for (int i = 0; i < count; ++i) {
+    Tensor slice = out;
+    slice.data += slot(i);
+    slice.channels = slot(i + 1) - slot(i);
+    ConvolutionArgs args = args_of(slot_, exposures[i], slice);
+    args.out_pitch = channels;
+    pass.ops.convolution(args);
+  }
+  pass.ops.convolution(args_of(skip_, exposures[reference], skip_end));
+
+  // Three pixels of the features and five of the skip see the padding; as many more see where the strip was cut off.
+  constexpr int depth = 10;
+  for (const Side side : kSides) {
+    const Pass own{pass.config, side.turned ? turned_parameters_ : pass.parameters, pass.ops, nullptr, count,
+                   pass.mask,   nullptr};
+    Strip folded(out, side, depth, channels), a(out, side, depth, channels), b(out, side, depth, channels);
+    for (int i = 0; i < count; ++i) {
+      Strip exposure(exposures[i], side, depth);
+      own.convolution("conv_first.0", exposure.view(), Padding::reflect, a.view());
+      own.convolution("conv_first.1", a.view(), Padding::reflect, b.view());
+      own.convolution("conv_first.2", b.view(), Padding::reflect, a.view());
+      own.ops.fold_exposure(a.view(), count, i, folded.view());
+      if (i != reference) continue;
+      own.convolution("conv_skip", a.view(), Padding::zero, b.view());
+      Strip end(skip_end, side, depth, 3);
+      const float no_bias[3] = {};
+      own.ops.convolution(
+          {b.view(), own.weight("conv_end.weight"), no_bias, Padding::zero, nullptr, false, end.view(), true});
+      end.paste(5, skip_end.data, 3);
+    }
+    folded.paste(3, out.data, channels);
+  }
+}
+
+void Composed::finish(const Pass& pass, ConstTensor x, Tensor skip_end, Tensor out) const {
+  ConvolutionArgs args = args_of(tail_, x, out);
+  args.add = skip_end.data;
+  args.sigmoid = true;
+  pass.ops.convolution(args);
+  constexpr int depth = 4;
+  for (const Side side : kSides) {
+    const Pass own{pass.config, side.turned ? turned_parameters_ : pass.parameters, pass.ops, nullptr, exposures_,
+                   pass.mask,   nullptr};
+    Strip body(x, side, depth), after(x, side, depth, x.channels), skip(skip_end, side, depth), end(out, side, depth, 3);
+    own.convolution("conv_after_body", body.view(), Padding::zero, after.view());
+    own.convolution("conv_end", after.view(), Padding::zero, end.view(), skip.view().data, true);
+    end.paste(2, out.data, 3);
+  }
+}
+
+}  // namespace smhdr
