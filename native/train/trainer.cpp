@@ -10,21 +10,19 @@
 namespace smhdr {
 namespace {
 
-constexpr int64_t kTapeBytes = int64_t{1} << 30;
-
 int64_t size_of(const Parameter& parameter) {
   int64_t count = 1;
   for (int64_t d : parameter.shape) count *= d;
   return count;
 }
 
-/// How many images of this size keep the tape (see the calls of remember()) under kTapeBytes. It depends on nothing but
-/// the sizes: the sums of a step are then always taken in the same order.
-int images_at_once(const NetworkConfig& config, int64_t pixels) {
+/// How many images of this size keep the tape (see the calls of remember()) under `most` bytes. It depends on nothing
+/// but the sizes: the sums of a step are then always taken in the same order.
+int images_at_once(const NetworkConfig& config, int64_t pixels, int64_t most) {
   int64_t tensors = 3;
   for (const StageConfig& stage : config.stages) tensors += stage.blocks + 3;
   const int64_t bytes = tensors * config.width * pixels * static_cast<int64_t>(sizeof(float));
-  return static_cast<int>(std::max<int64_t>(1, kTapeBytes / std::max<int64_t>(1, bytes)));
+  return static_cast<int>(std::max<int64_t>(1, most / std::max<int64_t>(1, bytes)));
 }
 
 ConstTensor images(ConstTensor all, int first, int count) {
@@ -153,7 +151,7 @@ Result<StepResult> Trainer::step(const TrainingBatch& batch, double rate, const 
   uint64_t random = state_.random;
   const std::vector<float> keep = draw_keep(truth.batch, random);
   const int64_t area = int64_t{truth.height} * truth.width;
-  const int most = images_at_once(config_, area);
+  const int most = images_at_once(config_, area, options_.tape_bytes);
   StepResult result;
   for (int first = 0; first < truth.batch; first += most) {
     const int count = std::min(most, truth.batch - first);

@@ -33,6 +33,9 @@ struct TrainerOptions {
   double perceptual_weight = 0.005;
   ParameterMap vgg;   // for Perceptual::vgg; copied
   uint64_t seed = 0;  // of stochastic depth
+  /// A batch is worked in as many pieces as keep what the backward pass needs under this; it is for a machine's memory,
+  /// and changes results only in their last bits.
+  int64_t tape_bytes = int64_t{1} << 30;
 };
 
 struct TrainingBatch {
@@ -66,8 +69,8 @@ class Trainer {
   const NetworkConfig& config() const { return config_; }
   const char* device() const;
 
-  /// One step of Adam on the batch. The result does not depend on the number of threads. A batch is worked in as many
-  /// pieces as keep the tape under a gigabyte. Stopped or failed, a step changes nothing, the random state included.
+  /// One step of Adam on the batch. The result does not depend on the number of threads. Stopped or
+  /// failed, a step changes nothing, the random state included.
   Result<StepResult> step(const TrainingBatch& batch, double rate, const struct Progress* progress = nullptr);
 
   TrainerState state() const;
