@@ -10,7 +10,7 @@ export interface Curriculum {
   readonly rate: { readonly from: number; readonly to: number };
 }
 
-export function totalEpochs({ epochs }: Curriculum): number {
+export function totalEpochs({ epochs }: Pick<Curriculum, "epochs">): number {
   return epochs.plain + epochs.rising + epochs.falling;
 }
 
@@ -37,6 +37,6 @@ export function learningRate(curriculum: Curriculum, epoch: number): number {
 }
 
 /** Whether an epoch begins with a pass over all scenes that measures their local quality: every 5th, and every masked one. */
-export function measuresQuality({ epochs }: Curriculum, epoch: number): boolean {
+export function measuresQuality({ epochs }: Pick<Curriculum, "epochs">, epoch: number): boolean {
   return epoch > epochs.plain || epoch % 5 === 0;
 }
