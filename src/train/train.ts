@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { createTrainer, initialWeights, type Trainer } from "../engine/trainer.js";
 import { SmhdrError } from "../errors.js";
 import type { Model } from "../model/model.js";
@@ -9,7 +9,7 @@ import { configDifference, makeConfig, type TrainConfig } from "./config.js";
 import { findScenes, readScene, type Scene } from "./dataset.js";
 import { type LoopResult, type ProgressState, runLoop } from "./loop.js";
 import { cutMetrics } from "./metrics.js";
-import { makeRunFolder, type RunFolder, readRunConfig, runFolder } from "./run-folder.js";
+import { checkUnused, makeRunFolder, type RunFolder, readRunConfig, runFolder } from "./run-folder.js";
 import { checkScene, folderScenes, type SceneSet, synthesizedScenes } from "./scenes.js";
 
 export interface TrainOptions {
@@ -47,6 +47,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const { output, data, sources, resume, signal, threads = 0, memory = 2 ** 31, onNote } = options;
   if (data === undefined && sources === undefined)
     throw new SmhdrError("INVALID_ARGUMENT", "train: expected a data set (--data) or HDR images (--synthesize).");
+  if (!resume) await checkUnused(output);
   const checkpoint = resume ? await loadCheckpoint(output, options) : undefined;
   const config = checkpoint?.config ?? options.config ?? makeConfig();
   if (options.model && options.model.exposures !== config.exposures)
@@ -158,6 +159,6 @@ async function openValidation(config: TrainConfig, data: string | undefined): Pr
   if (data === undefined || !(await stat(join(data, "Test")).catch(() => undefined))?.isDirectory()) return [];
   const files = (await findScenes(data, "Test")).slice(0, config.validation.scenes);
   const scenes: Scene[] = [];
-  for (const scene of files) scenes.push(checkScene(await readScene(scene), config));
+  for (const scene of files) scenes.push(checkScene(await readScene(scene), config, dirname(scene.truth)));
   return scenes;
 }
