@@ -69,7 +69,7 @@ export function registerTrain(program: Command): void {
           config: await chooseConfig(options),
           onNote: (message) => reporter.note({ code: "train", message }),
           onReading: (fraction) => {
-            reading ??= reporter.stage("Reading");
+            reading ??= reporter.stage(synthesize ? "Scenes" : "Reading");
             reading(fraction);
           },
           onProgress: (fraction, state) => {

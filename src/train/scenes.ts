@@ -87,7 +87,13 @@ export function synthesizedScenes(
   {
     workers = Math.max(1, availableParallelism() - 1),
     signal,
-  }: { workers?: number; signal?: AbortSignal | undefined } = {},
+    onProgress,
+  }: {
+    workers?: number;
+    signal?: AbortSignal | undefined;
+    /** Told of the first scenes only: the later ones are made while training goes on. */
+    onProgress?: ((fraction: number) => void) | undefined;
+  } = {},
 ): SceneSet {
   const { scenes: count, size, evSpacing } = config.synthesis;
   const measured = needsSegments(config);
@@ -119,6 +125,7 @@ export function synthesizedScenes(
         ...(signal && { signal }),
       });
     }
+    const first = nextGeneration < 0;
     nextGeneration = number + 1;
     const scenes: Scene[] = [];
     while (scenes.length < count) {
@@ -130,6 +137,7 @@ export function synthesizedScenes(
         name: `${number}-${scenes.length}`,
         segments: measured ? segmentPhotograph(middle, size, size).ids : undefined,
       });
+      if (first) onProgress?.(scenes.length / count);
     }
     return scenes;
   };

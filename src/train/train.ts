@@ -30,6 +30,7 @@ export interface TrainOptions {
   /** Bytes for the reconstruction of whole scenes. Default 2 GiB. */
   readonly memory?: number | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Scenes read, or made for the beginning. */
   readonly onReading?: ((fraction: number) => void) | undefined;
   readonly onProgress?: ((fraction: number, state: ProgressState) => void) | undefined;
   readonly onNote?: ((message: string) => void) | undefined;
@@ -150,7 +151,7 @@ function drawWeights({ network, seed }: TrainConfig): ReadonlyMap<string, Stored
 }
 
 async function openScenes(config: TrainConfig, { data, sources, signal, onReading }: TrainOptions): Promise<SceneSet> {
-  if (sources) return synthesizedScenes(sources, config, { signal });
+  if (sources) return synthesizedScenes(sources, config, { signal, onProgress: onReading });
   return folderScenes(await findScenes(data as string, "Training"), config, { signal, onProgress: onReading });
 }
 
