@@ -6,8 +6,10 @@ import { registerDevices } from "./devices.js";
 import { registerExport } from "./export.js";
 import { registerImport } from "./import.js";
 import { registerMerge } from "./merge.js";
+import { registerReport } from "./report.js";
 import { registerSegment } from "./segment.js";
 import { registerSynthesize } from "./synthesize.js";
+import { registerTrain } from "./train.js";
 
 const { version, description } = createRequire(import.meta.url)("../../package.json");
 
@@ -21,6 +23,8 @@ registerDevices(program);
 registerBuildAddon(program);
 registerSynthesize(program);
 registerSegment(program);
+registerTrain(program);
+registerReport(program);
 registerImport(program);
 registerExport(program);
 
