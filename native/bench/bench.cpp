@@ -27,7 +27,7 @@ std::vector<Variant> variants() {
 }
 
 int Bench::list() const {
-  for (const Case& one : cases_) std::printf("%s%s\n", one.name.c_str(), one.slow ? " (with --full)" : "");
+  for (const Case& one : cases_) std::printf("%s%s\n", one.name.c_str(), one.slow ? " (slow)" : "");
   return 0;
 }
 
@@ -35,43 +35,42 @@ int Bench::run() {
   bool any = false;
   if (options.quick) std::fprintf(stderr, "smhdr_bench --quick: small pictures; no figure is its row's.\n");
   for (const Case& one : cases_) {
-    if (one.name.find(options.filter) == std::string::npos) continue;
+    const bool named = std::find(options.rows.begin(), options.rows.end(), one.name) != options.rows.end();
+    if (!named && (!options.rows.empty() || one.name.find(options.filter) == std::string::npos)) continue;
     any = true;
-    if (one.slow && !options.full && one.name != options.filter) continue;
+    if (one.slow && !options.full && !named) continue;
     print(one.name, one.measure());
   }
   if (any) return 0;
-  std::fprintf(stderr, "smhdr_bench: --filter %s leaves no row; the rows are:\n", options.filter.c_str());
+  std::fprintf(stderr, "smhdr_bench: no row is left; the rows are:\n");
   for (const Case& one : cases_) std::fprintf(stderr, "  %s\n", one.name.c_str());
   return 2;
 }
 
 Row Bench::against_peaks(const Variant& variant, double flops, double bytes, const std::function<void()>& work) {
-  const auto medians =
-      interleaved_medians(rounds(), {[&] { return variant.peak(meter).rate(); }, [&] { return meter.triad().rate(); },
-                                     [&] { return seconds_of(work); }});
+  const auto samples = interleaved(rounds(), {[&] { return variant.peak(meter).rate(); },
+                                              [&] { return meter.triad().rate(); }, [&] { return seconds_of(work); }});
   Row row;
-  row.seconds = medians[2];
+  row.seconds = median(samples[2]);
   row.flops = flops;
   row.bytes = bytes;
-  row.peak_flops = medians[0];
-  row.peak_bytes = medians[1];
+  // The bound is whichever peak would take longer; what is reached of it is the fraction.
+  row.bound = flops / median(samples[0]) > bytes / median(samples[1]) ? "arithmetic" : "memory";
+  std::vector<double> fractions;
+  for (int i = 0; i < rounds(); ++i)
+    fractions.push_back(std::max(flops / samples[0][i], bytes / samples[1][i]) / samples[2][i]);
+  row.fraction = median(fractions);
   return row;
 }
 
 void Bench::print(const std::string& name, const Row& row) const {
   const double gflops = row.flops / row.seconds * 1e-9, gigabytes = row.bytes / row.seconds * 1e-9;
-  // The bound is whichever peak would take longer; what is reached of it is the fraction.
-  const double computing = row.peak_flops > 0 ? row.flops / row.peak_flops : 0,
-               moving = row.peak_bytes > 0 ? row.bytes / row.peak_bytes : 0;
-  const double fraction = std::max(computing, moving) / row.seconds;
-  const char* bound = fraction == 0 ? "" : computing > moving ? "arithmetic" : "memory";
   if (!options.json) {
     std::printf("%-38s", name.c_str());
     if (row.seconds > 0) std::printf(" %9.4f s", row.seconds);
     if (gflops > 0) std::printf(" %7.1f GFLOP/s", gflops);
     if (gigabytes > 0) std::printf(" %6.1f GB/s", gigabytes);
-    if (fraction > 0) std::printf(" %5.1f %% of the %s peak", 100 * fraction, bound);
+    if (row.fraction > 0) std::printf(" %5.1f %% of the %s peak", 100 * row.fraction, row.bound);
     if (row.copy_seconds > 0) std::printf(", a copy %.4f s", row.copy_seconds);
     if (row.memory_bytes > 0) std::printf(", %.0f MiB", double(row.memory_bytes) / (1 << 20));
     if (row.tape_bytes_per_pixel > 0)
@@ -81,7 +80,7 @@ void Bench::print(const std::string& name, const Row& row) const {
     std::printf("{\"name\":\"%s\",\"seconds\":%.6g,\"threads\":%d", name.c_str(), row.seconds, pool.threads());
     if (gflops > 0) std::printf(",\"gflops\":%.4g", gflops);
     if (gigabytes > 0) std::printf(",\"gigabytesPerSecond\":%.4g", gigabytes);
-    if (fraction > 0) std::printf(",\"fractionOfPeak\":%.4g,\"bound\":\"%s\"", fraction, bound);
+    if (row.fraction > 0) std::printf(",\"fractionOfPeak\":%.4g,\"bound\":\"%s\"", row.fraction, row.bound);
     if (row.memory_bytes > 0) std::printf(",\"memoryBytes\":%lld", static_cast<long long>(row.memory_bytes));
     if (row.tape_bytes_per_pixel > 0)
       std::printf(",\"tapeBytesPerPixel\":%lld", static_cast<long long>(row.tape_bytes_per_pixel));
@@ -123,11 +122,11 @@ void add_peaks(Bench& bench) {
     bench.add("peak/" + name, [&bench, computing, sample] {
       double amount = 0;
       Row row;
-      row.seconds = interleaved_medians(bench.rounds(), {[&] {
-                                          const Sample one = sample(bench.meter);
-                                          amount = one.amount;
-                                          return one.seconds;
-                                        }})[0];
+      row.seconds = median(interleaved(bench.rounds(), {[&] {
+                                         const Sample one = sample(bench.meter);
+                                         amount = one.amount;
+                                         return one.seconds;
+                                       }})[0]);
       (computing ? row.flops : row.bytes) = amount;
       return row;
     });

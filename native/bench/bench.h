@@ -15,6 +15,7 @@ namespace smhdr::bench {
 
 struct Options {
   std::string filter;
+  std::vector<std::string> rows;  // exactly these, slow or not; empty: what the filter leaves
   bool json = false;
   bool quick = false;  // small pictures and one round: shows that everything runs, measures nothing
   bool full = false;   // also the rows that take many minutes
@@ -33,10 +34,11 @@ std::vector<Variant> variants();
 /// One line of the result. Zero means not measured.
 struct Row {
   double seconds = 0;
-  double flops = 0, bytes = 0;            // of the work, counted from its formula
-  double peak_flops = 0, peak_bytes = 0;  // measured, per second
-  double copy_seconds = 0;                // copying `bytes`
-  int64_t memory_bytes = 0;               // peak of the process
+  double flops = 0, bytes = 0;  // of the work, counted from its formula
+  double fraction = 0;          // of the peak that binds: the median over the rounds
+  const char* bound = "";       // which that is: "arithmetic" or "memory"
+  double copy_seconds = 0;      // copying `bytes`
+  int64_t memory_bytes = 0;     // peak of the process
   int64_t tape_bytes_per_pixel = 0;
 };
 

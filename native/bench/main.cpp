@@ -10,12 +10,13 @@ using namespace smhdr::bench;
 namespace {
 
 constexpr const char* kHelp =
-    "smhdr_bench [--filter TEXT] [--json] [--threads N] [--quick] [--full] [--list]\n"
+    "smhdr_bench [--filter TEXT | --row NAME ...] [--json] [--threads N] [--quick] [--full] [--list]\n"
     "  --filter TEXT   only the rows whose name contains it\n"
+    "  --row NAME      this row, though it be slow; may be repeated\n"
     "  --json          one JSON object a row\n"
     "  --threads N     default: one per processor\n"
     "  --quick         small pictures, one round: does everything run?\n"
-    "  --full          also the rows that take many minutes\n"
+    "  --full          also the slow rows, which take many minutes\n"
     "  --list          the names of the rows\n"
     "smhdr_bench --race training ...   a contender of `smhdr bench`\n";
 
@@ -39,6 +40,8 @@ int main(int argc, char** argv) {
       list = true;
     } else if (option == "--filter" && has_value) {
       options.filter = argv[++i];
+    } else if (option == "--row" && has_value) {
+      options.rows.push_back(argv[++i]);
     } else if (option == "--threads" && has_value && std::atoi(argv[i + 1]) > 0) {
       options.threads = std::atoi(argv[++i]);
     } else {

@@ -59,14 +59,17 @@ Row merge(Bench& bench, PixelDepth depth, bool aligned) {
     if (const Status status = merger.value().merge(0, height, rows, out.data(), bench.pool); !status.ok())
       std::fprintf(stderr, "smhdr_bench: %s\n", status.error().message.c_str());
   };
-  const auto medians = interleaved_medians(
-      bench.rounds(), {[&] { return bench.meter.copy(touched).rate(); }, [&] { return bench.meter.triad().rate(); },
-                       [&] { return seconds_of(work); }});
+  const auto times = interleaved(
+      bench.rounds(), {[&] { return bench.meter.copy(touched).seconds; }, [&] { return seconds_of(work); }});
   Row row;
-  row.seconds = medians[2];
+  row.seconds = median(times[1]);
   row.bytes = double(touched);
-  row.peak_bytes = medians[1];
-  row.copy_seconds = double(touched) / medians[0];
+  row.copy_seconds = median(times[0]);
+  // The peak here is the copy.
+  std::vector<double> fractions;
+  for (int i = 0; i < bench.rounds(); ++i) fractions.push_back(times[0][i] / times[1][i]);
+  row.fraction = median(fractions);
+  row.bound = "memory";
   return row;
 }
 

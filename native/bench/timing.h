@@ -19,18 +19,16 @@ inline double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-/// Medians of what each of `samples` returns, the samples taken in turn `rounds` times after one round that is not
-/// counted: what slows the machine down slows all of them.
-inline std::vector<double> interleaved_medians(int rounds, const std::vector<std::function<double()>>& samples) {
+/// What each of `samples` returns, the samples taken in turn `rounds` times after one round that is not counted: what
+/// slows the machine down slows all of them. Compare them round by round. [sample][round]
+inline std::vector<std::vector<double>> interleaved(int rounds, const std::vector<std::function<double()>>& samples) {
   std::vector<std::vector<double>> values(samples.size());
   for (int round = -1; round < rounds; ++round)
     for (size_t i = 0; i < samples.size(); ++i) {
       const double value = samples[i]();
       if (round >= 0) values[i].push_back(value);
     }
-  std::vector<double> medians;
-  for (auto& each : values) medians.push_back(median(std::move(each)));
-  return medians;
+  return values;
 }
 
 }  // namespace smhdr::bench
