@@ -59,8 +59,8 @@ Row merge(Bench& bench, PixelDepth depth, bool aligned) {
     if (const Status status = merger.value().merge(0, height, rows, out.data(), bench.pool); !status.ok())
       std::fprintf(stderr, "smhdr_bench: %s\n", status.error().message.c_str());
   };
-  const auto times = interleaved(
-      bench.rounds(), {[&] { return bench.meter.copy(touched).seconds; }, [&] { return seconds_of(work); }});
+  const auto times = interleaved(bench.rounds(),
+                                 {[&] { return bench.meter.copy(touched).seconds; }, [&] { return seconds_of(work); }});
   Row row;
   row.seconds = median(times[1]);
   row.bytes = double(touched);
