@@ -1,28 +1,34 @@
-// Timing for the native benchmarks: the median of repeated runs.
+// Timing for the native benchmarks: medians of interleaved runs.
 #pragma once
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <vector>
 
 namespace smhdr::bench {
 
-inline double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+inline double seconds_of(const std::function<void()>& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Median seconds of `body` over at least `runs` runs, after one that is not counted.
-template <typename Body>
-double median_seconds(int runs, Body body) {
-  body();
-  std::vector<double> seconds;
-  for (int i = 0; i < runs; ++i) {
-    const double start = now();
-    body();
-    seconds.push_back(now() - start);
-  }
-  std::sort(seconds.begin(), seconds.end());
-  return seconds[seconds.size() / 2];
+inline double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+/// What each of `samples` returns, the samples taken in turn `rounds` times after one round that is not counted: what
+/// slows the machine down slows all of them. Compare them round by round. [sample][round]
+inline std::vector<std::vector<double>> interleaved(int rounds, const std::vector<std::function<double()>>& samples) {
+  std::vector<std::vector<double>> values(samples.size());
+  for (int round = -1; round < rounds; ++round)
+    for (size_t i = 0; i < samples.size(); ++i) {
+      const double value = samples[i]();
+      if (round >= 0) values[i].push_back(value);
+    }
+  return values;
 }
 
 }  // namespace smhdr::bench

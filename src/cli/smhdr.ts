@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
+import { registerBench } from "./bench.js";
 import { registerBuildAddon } from "./build-addon.js";
 import { registerDevices } from "./devices.js";
 import { registerExport } from "./export.js";
@@ -21,6 +22,7 @@ const program = new Command("smhdr")
 registerMerge(program);
 registerDevices(program);
 registerBuildAddon(program);
+registerBench(program);
 registerSynthesize(program);
 registerSegment(program);
 registerTrain(program);

@@ -68,6 +68,22 @@ export interface Addon {
     out: Float32Array,
     threads: number,
   ): NativeTask<void>;
+
+  createMeter(threads: number): NativeMeter;
+  /**
+   * One sample of what this machine can do at most: operations of fp32 multiply-adds or of products of bfloat16 pairs (0
+   * where the processor has none), bytes of a stream triad, or of a copy that reads and writes `bytes` in all.
+   */
+  meterSample(
+    meter: NativeMeter,
+    kind: "fp32" | "bf16" | "triad" | "copy",
+    bytes?: number,
+  ): NativeTask<{ readonly amount: number; readonly seconds: number }>;
+}
+
+/** Opaque: the addon's meter. */
+export interface NativeMeter {
+  readonly meter: unique symbol;
 }
 
 /** Opaque: the addon's merger. */

@@ -25,9 +25,14 @@ export function shippedModels(): string[] {
   return files.map((file) => basename(file, ".safetensors")).sort();
 }
 
+/** Where a model of that name that comes with the package lies; for programs that read weights themselves. */
+export function shippedModelFile(name: string): string {
+  return join(folder, `${name}.safetensors`);
+}
+
 /** Whether there is a model that "default" means. */
 export function hasDefaultModel(): boolean {
-  return existsSync(join(folder, `${DEFAULT_MODEL}.safetensors`));
+  return existsSync(shippedModelFile(DEFAULT_MODEL));
 }
 
 /**
@@ -36,7 +41,7 @@ export function hasDefaultModel(): boolean {
  */
 export async function loadModel(nameOrFile = "default"): Promise<Model> {
   const name = nameOrFile === "default" ? DEFAULT_MODEL : nameOrFile;
-  const shipped = join(folder, `${name}.safetensors`);
+  const shipped = shippedModelFile(name);
   const isFile = /[/\\]|\.safetensors$/.test(name);
   if (!isFile && !existsSync(shipped)) {
     const known = shippedModels();

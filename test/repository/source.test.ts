@@ -20,7 +20,7 @@ describe("source", () => {
   it("type-checks, tests and scripts included", () => passes("typescript", "bin/tsc", "-p", "tsconfig.check.json"));
   it("follows the style (biome check)", () => passes("@biomejs/biome", "bin/biome", "check", "--error-on-warnings"));
   it("imports downwards only: cli, then serve and batch, then what makes results, then what those build on", () => {
-    const layers = [["cli"], ["serve", "batch"], ["reconstruct", "train", "segment", "output"]];
+    const layers = [["cli"], ["serve", "batch", "bench"], ["reconstruct", "train", "segment", "output"]];
     const layer = (path: string) => {
       const room = path.includes(sep) ? path.split(sep)[0] : "";
       const at = layers.findIndex((rooms) => rooms.includes(room));
