@@ -8,21 +8,14 @@
 #include <sys/resource.h>
 #endif
 
-#if __has_include("smhdr/precision.h")
-#include "smhdr/precision.h"
-#define SMHDR_BENCH_BF16
-#endif
-
 namespace smhdr::bench {
 
 std::vector<Variant> variants() {
   std::vector<Variant> all = {{"fp32", [](ThreadPool& pool) { return make_cpu_ops(pool); },
                                [](MachineMeter& meter) { return meter.multiply_adds(); }}};
-#if defined(SMHDR_BENCH_BF16)
   if (cpu_has_bf16() && cpu_isa() == CpuIsa::avx512)
     all.push_back({"bf16", [](ThreadPool& pool) { return make_cpu_ops(pool, cpu_isa(), Precision::bf16); },
                    [](MachineMeter& meter) { return meter.bf16_products(); }});
-#endif
   return all;
 }
 

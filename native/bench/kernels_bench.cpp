@@ -182,6 +182,9 @@ void add_kernels(Bench& bench) {
       // fc1 again, then two products for each of the two layers.
       add(name + "/backward", 5 * C * kind.hidden, backward, [&kind](Field& f) { mlp_backward(f, kind); });
     }
+    // The three of a masked hybrid attention block as one.
+    add("hybrid_block", 18 * C + 98 + 4 * C * C + 128 * C + 2 * C * 120, forward,
+        [](Field& f) { f.ops->hybrid_block({local(f), attention(f, 0), mlp(f, kMlps[0]), f.out()}); });
     add("convolution60", 9 * C * C, forward, [](Field& f) { convolution(f, "layers.0.conv", kWidth, Padding::zero); });
     add("convolution60/backward", 18 * C * C, backward,
         [](Field& f) { convolution_backward(f, "layers.0.conv", kWidth, Padding::zero); });

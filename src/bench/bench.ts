@@ -2,12 +2,13 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadAddon } from "../engine/addon.js";
+import type { Precision } from "../engine/engine.js";
 import { SmhdrError } from "../errors.js";
 import { MEGAPIXELS, measureGrowth, SLOW_NETWORK } from "./growth.js";
 import { MERGE_KINDS, raceMerge } from "./merge-race.js";
 import { measureNative, nativeBenchmark, nativeRows } from "./native-rows.js";
 import { raceNetwork, raceTraining } from "./network-race.js";
-import { type Precision, racedPrecisions } from "./precisions.js";
+import { racedPrecisions } from "./precisions.js";
 import type { BenchContext, Peer, Row } from "./row.js";
 
 export interface BenchOptions {

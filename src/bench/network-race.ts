@@ -1,11 +1,11 @@
 import { writeFile } from "node:fs/promises";
 import { join as joinPath } from "node:path";
+import type { Precision } from "../engine/engine.js";
 import { SmhdrError } from "../errors.js";
 import { shippedModelFile } from "../model/model.js";
 import { type Contender, startContender, startPython, startWorker } from "./contender.js";
 import { Peak } from "./meter.js";
 import { networkInput, noiseRadiance } from "./pictures.js";
-import type { Precision } from "./precisions.js";
 import { difference, join, type RaceOptions, race, ratio } from "./race.js";
 import type { BenchContext, Peer, Row } from "./row.js";
 

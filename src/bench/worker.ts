@@ -1,6 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
-import type { EngineInput } from "../engine/engine.js";
+import type { EngineInput, Precision } from "../engine/engine.js";
+import { createNativeEngine } from "../engine/native.js";
 import { hasOnnxRuntime } from "../engine/onnx.js";
 import { loadModel } from "../model/model.js";
 import { exportOnnx } from "../model/onnx/export.js";
@@ -10,8 +11,6 @@ import { Reconstructor } from "../reconstruct/reconstructor.js";
 import { Missing } from "./contender.js";
 import { peakMemory } from "./peak-memory.js";
 import { bracketOf, EXPOSURE_VALUES, type PictureSize, photograph } from "./pictures.js";
-import type { Precision } from "./precisions.js";
-import { openNetwork } from "./precisions.js";
 import { readFloats } from "./race.js";
 
 // The process of a contender in Node: does the task in its argument once for every line on stdin. See contender.ts.
@@ -58,7 +57,7 @@ async function timed<T>(work: () => Promise<T>): Promise<{ seconds: number; valu
 
 async function prepareNative({ model, input, height, width, threads, precision }: NetworkTask): Promise<Run> {
   const loaded = await loadModel(model);
-  const engine = openNetwork(loaded, threads, precision);
+  const engine = createNativeEngine(loaded, threads, precision);
   const values = await readFloats(input);
   const size = height * width * 6;
   const exposures = Array.from({ length: loaded.exposures }, (_, i) => values.subarray(i * size, (i + 1) * size));
