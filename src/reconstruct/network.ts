@@ -1,4 +1,5 @@
-import type { Bracket } from "../bracket/bracket.js";
+import { basename } from "node:path";
+import type { Bracket, Note } from "../bracket/bracket.js";
 import type { Engine } from "../engine/engine.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
@@ -19,8 +20,8 @@ const BASE_BYTES = 200 * 1024 ** 2;
 
 /**
  * Reconstructs a bracket with the network: the whole image at once where memory allows, else overlapping tiles that share
- * their image-wide sums and fade into each other. Of more exposures than the model takes, the reference and those
- * nearest to its own spacing on either side are used.
+ * their image-wide sums and fade into each other. `model.exposures` is how many the engine takes: of a longer bracket, the
+ * reference and those spread evenly over either side are used.
  *
  * @throws SmhdrError UNSUPPORTED for fewer exposures than the model takes, OUT_OF_MEMORY, CANCELLED.
  */
@@ -90,6 +91,31 @@ export async function reconstructNetwork(
   };
 }
 
+/** The most exposures of this bracket that a model with these counts can take; undefined where it can take none. */
+export function bestCount(bracket: Bracket, counts: readonly number[]): number | undefined {
+  const possible = counts.filter((count) => canTake(bracket, count));
+  return possible.length > 0 ? Math.max(...possible) : undefined;
+}
+
+/** What to say where a model with these counts does not use the whole bracket; undefined where it does. */
+export function selectionNote(bracket: Bracket, name: string, counts: readonly number[]): Note | undefined {
+  const { exposures, reference } = bracket;
+  const takes = `The model ${name} takes ${listed(counts, "or")} exposures with the reference in the middle`;
+  const count = bestCount(bracket, counts);
+  if (count === exposures.length) return undefined;
+  if (count === undefined) {
+    const has = `${exposures.length} of which number ${reference} is the reference`;
+    return { code: "method", message: `${takes}, not ${has}: merged without a network.` };
+  }
+  const names = chooseExposures(bracket, count).map((i) => basename(exposures[i].name));
+  const used = `${listed(names, "and")} ${names.length > 1 ? "are" : "is"} used`;
+  return { code: "selection", message: `${takes}. Of these ${exposures.length}, ${used}.` };
+}
+
+function listed(parts: readonly (string | number)[], word: string): string {
+  return parts.length < 2 ? parts.join() : `${parts.slice(0, -1).join(", ")} ${word} ${parts.at(-1)}`;
+}
+
 /** How many exposures a model of `count` inputs needs on either side of the reference. */
 function sides(count: number): [below: number, above: number] {
   const below = Math.floor(count / 2);
@@ -97,7 +123,7 @@ function sides(count: number): [below: number, above: number] {
 }
 
 /** Whether a model of `count` inputs can take this bracket: enough exposures on either side of the reference. */
-export function canTake({ exposures, reference }: Bracket, count: number): boolean {
+function canTake({ exposures, reference }: Bracket, count: number): boolean {
   const [below, above] = sides(count);
   return reference >= below && exposures.length - 1 - reference >= above;
 }
