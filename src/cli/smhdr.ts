@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { registerBuildAddon } from "./build-addon.js";
 import { registerDevices } from "./devices.js";
+import { registerEvaluate } from "./evaluate.js";
 import { registerExport } from "./export.js";
 import { registerImport } from "./import.js";
 import { registerMerge } from "./merge.js";
@@ -21,6 +22,7 @@ registerDevices(program);
 registerBuildAddon(program);
 registerSynthesize(program);
 registerSegment(program);
+registerEvaluate(program);
 registerImport(program);
 registerExport(program);
 

@@ -13,6 +13,8 @@ export interface NetworkOptions {
   readonly tile: "auto" | "full" | number;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((fraction: number) => void) | undefined;
+  /** Called with the number of tiles before the work on them begins. */
+  readonly onTiles?: ((count: number) => void) | undefined;
 }
 
 /** What the process needs besides pixels. */
@@ -29,17 +31,47 @@ export async function reconstructNetwork(
   bracket: Bracket,
   model: Pick<Model, "name" | "exposures">,
   engine: Engine,
-  { memory, tile, signal, onProgress }: NetworkOptions,
+  options: NetworkOptions,
 ): Promise<Radiance> {
-  throwIfAborted(signal);
-  const { width, height } = bracket;
+  throwIfAborted(options.signal);
   const chosen = chooseExposures(bracket, model.exposures);
   const exposures = chosen.map((i) => bracket.exposures[i]);
   const shortest = exposures[0].exposureValue;
   const samplers = exposures.map((e) => new ExposureSampler({ ...e, exposureValue: e.exposureValue - shortest }));
+  const data = await reconstructPicture(bracket, samplers, engine, options);
+  // The network's 1.0 is where the shortest exposure it was given clips.
+  const scale = 2 ** -shortest;
+  if (scale !== 1) for (let i = 0; i < data.length; i++) data[i] *= scale;
+  return {
+    width: bracket.width,
+    height: bracket.height,
+    channels: 3,
+    data,
+    encoding: { transfer: "linear", primaries: exposures[0].pixels.encoding.primaries },
+    metadata: {
+      exposureValues: bracket.exposures.map(({ exposureValue }) => exposureValue),
+      reference: bracket.reference,
+      method: "network",
+      model: model.name,
+    },
+  };
+}
+
+/**
+ * The engine's radiance [height, width, 3] of what the samplers read: at once where memory allows, else in tiles. A size beyond
+ * that of the exposures pads them by reflection.
+ * @throws SmhdrError OUT_OF_MEMORY, CANCELLED
+ */
+export async function reconstructPicture(
+  { width, height }: { readonly width: number; readonly height: number },
+  samplers: readonly ExposureSampler[],
+  engine: Engine,
+  { memory, tile, signal, onProgress, onTiles }: NetworkOptions,
+): Promise<Float32Array> {
   const resultBytes = width * height * 12;
-  const pixelsAtOnce = Math.floor((memory - resultBytes - BASE_BYTES) / engine.bytesPerPixel(exposures.length));
+  const pixelsAtOnce = Math.floor((memory - resultBytes - BASE_BYTES) / engine.bytesPerPixel(samplers.length));
   const plan = planTiles(width, height, pixelsAtOnce, tile);
+  onTiles?.(plan.tiles.length);
 
   const read = (regions: readonly Region[]) =>
     samplers.map((sampler) => {
@@ -69,26 +101,11 @@ export async function reconstructNetwork(
   const covered = plan.tiles.length > 1 ? new Float32Array(width * height) : undefined;
   for (const region of plan.tiles) {
     throwIfAborted(signal);
-    blend(await run([region], false), region, bracket, data, covered);
+    blend(await run([region], false), region, { width, height }, data, covered);
   }
   engine.clearSums();
   if (covered) for (let p = 0; p < covered.length; p++) for (let c = 0; c < 3; c++) data[3 * p + c] /= covered[p];
-  // The network's 1.0 is where the shortest exposure it was given clips.
-  const scale = 2 ** -shortest;
-  if (scale !== 1) for (let i = 0; i < data.length; i++) data[i] *= scale;
-  return {
-    width,
-    height,
-    channels: 3,
-    data,
-    encoding: { transfer: "linear", primaries: exposures[0].pixels.encoding.primaries },
-    metadata: {
-      exposureValues: bracket.exposures.map(({ exposureValue }) => exposureValue),
-      reference: bracket.reference,
-      method: "network",
-      model: model.name,
-    },
-  };
+  return data;
 }
 
 /** The most exposures of this bracket that a model with these counts can take; undefined where it can take none. */
