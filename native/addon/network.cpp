@@ -3,6 +3,7 @@
 #include <string>
 
 #include "smhdr/session.h"
+#include "tensors.h"
 #include "worker.h"
 
 namespace smhdr::addon {
@@ -18,26 +19,7 @@ struct SessionBox {
 /// createSession({ name: { shape, data } }, threads) -> { handle, width, stages, device }
 Napi::Value create_session(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const Napi::Object tensors = info[0].As<Napi::Object>();
-  ParameterMap parameters;
-  const Napi::Array names = tensors.GetPropertyNames();
-  for (uint32_t i = 0; i < names.Length(); ++i) {
-    const std::string name = names.Get(i).As<Napi::String>();
-    const Napi::Object tensor = tensors.Get(name).As<Napi::Object>();
-    const Napi::Array shape = tensor.Get("shape").As<Napi::Array>();
-    const Napi::Float32Array data = tensor.Get("data").As<Napi::Float32Array>();
-    Parameter parameter;
-    int64_t count = 1;
-    for (uint32_t d = 0; d < shape.Length(); ++d) {
-      parameter.shape.push_back(shape.Get(d).As<Napi::Number>().Int64Value());
-      count *= parameter.shape.back();
-    }
-    if (count != static_cast<int64_t>(data.ElementLength()))
-      refuse(env, invalid_argument("weights: " + name + " has " + std::to_string(data.ElementLength()) +
-                                   " values, its shape asks for " + std::to_string(count) + "."));
-    parameter.data = const_cast<float*>(data.Data());
-    parameters[name] = parameter;
-  }
+  const ParameterMap parameters = read_tensors(info[0].As<Napi::Object>());
   auto created = Session::create(parameters, shared_pool(info[1].As<Napi::Number>().Int32Value()));
   if (!created.ok()) refuse(env, created.error());
   auto* box = new SessionBox{std::shared_ptr<Session>(std::move(created.value())), nullptr};

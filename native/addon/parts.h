@@ -8,11 +8,13 @@ namespace smhdr::addon {
 void init_align(Napi::Env env, Napi::Object exports);
 void init_merge(Napi::Env env, Napi::Object exports);
 void init_network(Napi::Env env, Napi::Object exports);
+void init_train(Napi::Env env, Napi::Object exports);
 
 inline void init_parts(Napi::Env env, Napi::Object exports) {
   init_align(env, exports);
   init_merge(env, exports);
   init_network(env, exports);
+  init_train(env, exports);
 }
 
 }  // namespace smhdr::addon

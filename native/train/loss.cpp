@@ -10,7 +10,9 @@ const double kScale = 1 / std::log1p(kMu);
 
 }  // namespace
 
-float mu_law(float radiance) { return static_cast<float>(std::log1p(kMu * radiance) * kScale); }
+double mu_law(double radiance) { return std::log1p(kMu * radiance) * kScale; }
+
+double mu_law_slope(double radiance) { return kScale * kMu / (1 + kMu * radiance); }
 
 double mu_law_loss(ConstTensor prediction, ConstTensor truth, const float* weights, Tensor grad) {
   double total = 0;
@@ -21,7 +23,7 @@ double mu_law_loss(ConstTensor prediction, ConstTensor truth, const float* weigh
     total += std::fabs(weight * difference);
     if (grad.data) {
       const double sign = (difference > 0) - (difference < 0);
-      grad.data[i] = static_cast<float>(sign * std::fabs(weight) * share * kScale * kMu / (1 + kMu * p));
+      grad.data[i] = static_cast<float>(sign * std::fabs(weight) * share * mu_law_slope(p));
     }
   }
   return total * share;

@@ -3,8 +3,8 @@ import type { Note } from "../bracket/bracket.js";
 
 /** What a command prints and where: results on stdout, the rest on stderr; with `json` one object a line on stdout. */
 export interface Reporter {
-  /** Begins a stage of the work; the function returned takes its finished fraction in [0, 1]. */
-  stage(name: string): (fraction: number) => void;
+  /** Begins a stage of the work; the function returned takes its finished fraction in [0, 1] and what to say beside it. */
+  stage(name: string): (fraction: number, detail?: string) => void;
   note(note: Note): void;
   /** What the command was run for: `text` for people, `fields` for programs. */
   result(text: string, fields: Record<string, unknown>): void;
@@ -18,13 +18,13 @@ export function createReporter(options: { json?: boolean; quiet?: boolean }): Re
 }
 
 class JsonReporter implements Reporter {
-  stage(name: string): (fraction: number) => void {
+  stage(name: string): (fraction: number, detail?: string) => void {
     let reported = -1;
-    return (fraction) => {
+    return (fraction, detail) => {
       const percent = Math.floor(fraction * 100);
       if (percent <= reported) return;
       reported = percent;
-      this.print({ event: "progress", stage: name, fraction: percent / 100 });
+      this.print({ event: "progress", stage: name, fraction: percent / 100, ...(detail && { detail }) });
     };
   }
 
@@ -56,11 +56,11 @@ class TextReporter implements Reporter {
     private readonly quiet: boolean,
   ) {}
 
-  stage(name: string): (fraction: number) => void {
+  stage(name: string): (fraction: number, detail?: string) => void {
     if (!this.showsProgress) return () => {};
     this.close();
     const bar = new SingleBar({
-      format: `${name.padEnd(10)} {bar} {percentage}%`,
+      format: `${name.padEnd(10)} {bar} {percentage}% {detail}`,
       barCompleteChar: "━",
       barIncompleteChar: "─",
       stream: process.stderr,
@@ -68,10 +68,10 @@ class TextReporter implements Reporter {
       clearOnComplete: true,
       gracefulExit: false, // runCommand does
     });
-    bar.start(1, 0);
+    bar.start(1, 0, { detail: "" });
     this.bar = bar;
-    return (fraction) => {
-      if (this.bar === bar) bar.update(fraction);
+    return (fraction, detail = "") => {
+      if (this.bar === bar) bar.update(fraction, { detail });
     };
   }
 

@@ -7,8 +7,10 @@ import { registerEvaluate } from "./evaluate.js";
 import { registerExport } from "./export.js";
 import { registerImport } from "./import.js";
 import { registerMerge } from "./merge.js";
+import { registerReport } from "./report.js";
 import { registerSegment } from "./segment.js";
 import { registerSynthesize } from "./synthesize.js";
+import { registerTrain } from "./train.js";
 
 const { version, description } = createRequire(import.meta.url)("../../package.json");
 
@@ -23,6 +25,8 @@ registerBuildAddon(program);
 registerSynthesize(program);
 registerSegment(program);
 registerEvaluate(program);
+registerTrain(program);
+registerReport(program);
 registerImport(program);
 registerExport(program);
 

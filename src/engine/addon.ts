@@ -8,6 +8,7 @@ import type { PixelData } from "../image.js";
 import type { StoredTensor } from "../model/safetensors.js";
 import type { EngineInput } from "./engine.js";
 import type { NativeTask } from "./task.js";
+import type { NativeTrainerOptions, NetworkShape, StepResult, TrainerState, TrainingBatch } from "./trainer.js";
 
 /**
  * What the native addon exports: the one place that declares it. Whoever adds a function to native/addon adds its type
@@ -27,6 +28,18 @@ export interface Addon {
     onProgress: ((fraction: number) => void) | undefined,
   ): NativeTask<Float32Array>;
   clearSums(handle: SessionHandle): void;
+
+  /** Draws a new network's weights (method.md section 2). */
+  initialWeights(network: NetworkShape, seed: bigint): Record<string, StoredTensor>;
+  /** Copies weights into a trainer; throws INVALID_ARGUMENT naming what does not fit. See trainer.h for the options. */
+  createTrainer(
+    tensors: Readonly<Record<string, StoredTensor>>,
+    options: NativeTrainerOptions,
+    threads: number,
+  ): { readonly handle: TrainerHandle; readonly stages: number; readonly device: string };
+  trainStep(handle: TrainerHandle, batch: TrainingBatch): NativeTask<StepResult>;
+  trainerState(handle: TrainerHandle): TrainerState;
+  restoreTrainer(handle: TrainerHandle, state: TrainerState): void;
 
   /** Registers linear RGB pictures of one size (float32, 1.0 = clipped), each pixel `scale` full-resolution pixels wide. */
   align(
@@ -96,6 +109,9 @@ export interface AlignedExposure {
 
 /** A network in the addon's memory. */
 export type SessionHandle = { readonly __session: unique symbol };
+
+/** A trainer in the addon's memory. */
+export type TrainerHandle = { readonly __trainer: unique symbol };
 
 const packageRoot = fileURLToPath(new URL("../../", import.meta.url));
 const require = createRequire(import.meta.url);

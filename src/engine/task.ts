@@ -6,6 +6,13 @@ export interface NativeTask<T> {
   cancel(): void;
 }
 
+/** What the addon threw, as an SmhdrError with its code. */
+export function asSmhdrError(error: unknown): SmhdrError {
+  if (error instanceof SmhdrError) return error;
+  const { code, message } = error as { code?: ErrorCode; message: string };
+  return new SmhdrError(code ?? "INTERNAL", message, { cause: error });
+}
+
 /** Waits for a native task; an aborted signal stops it and rejects with CANCELLED. */
 export async function finishTask<T>(start: () => NativeTask<T>, signal?: AbortSignal): Promise<T> {
   if (signal?.aborted) throw new SmhdrError("CANCELLED", "Cancelled.", { cause: signal.reason });
@@ -15,8 +22,7 @@ export async function finishTask<T>(start: () => NativeTask<T>, signal?: AbortSi
   try {
     return await task.promise;
   } catch (error) {
-    const { code, message } = error as { code?: ErrorCode; message: string };
-    throw new SmhdrError(code ?? "INTERNAL", message, { cause: error });
+    throw asSmhdrError(error);
   } finally {
     signal?.removeEventListener("abort", cancel);
   }

@@ -165,7 +165,7 @@ export function chooseExposures(bracket: Bracket, count: number): number[] {
 }
 
 /** Adds a tile to the picture, faded towards its neighbours. */
-function blend(
+export function blend(
   tile: Float32Array,
   region: Region,
   { width, height }: { readonly width: number; readonly height: number },

@@ -1,0 +1,98 @@
+// Training: owns a network's parameters and all that a step changes.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "smhdr/network.h"
+#include "smhdr/thread_pool.h"
+#include "smhdr/training.h"
+
+namespace smhdr {
+
+/// Values of every parameter in the order of NetworkConfig::parameter_shapes(), drawn from a seed by method.md section
+/// 2: linear weights and bias tables normal with standard deviation 0.02 (cut at +-2, as PyTorch's trunc_normal_ does),
+/// their biases 0, LayerNorm 1 and 0, convolutions and their biases uniform in +-1 / sqrt(fan in).
+std::vector<float> initial_weights(const NetworkConfig& config, uint64_t seed);
+
+enum class Perceptual { none, structure, vgg };
+
+struct TrainerOptions {
+  AdamOptions adam;  // its rate is not used: every step brings its own
+  /// Weight averages: average += (1 - d) (weight - average) with d the smaller of `decay` and (1 + t) / (10 + t) at
+  /// step t, so that a short run forgets its beginning too. 0: the average is the weight.
+  double decay = 0.999;
+  double clip = 0;         // longest gradient, the norm over all trained parameters; 0: no limit
+  double drop_path = 0.1;  // rate at the last block; it rises linearly from 0 at the first
+  /// Names begin with one of these: trained. Others are frozen and cost no weight gradient. Empty: all are trained.
+  std::vector<std::string> trained;
+  Perceptual perceptual = Perceptual::none;
+  double perceptual_weight = 0.005;
+  ParameterMap vgg;   // for Perceptual::vgg; copied
+  uint64_t seed = 0;  // of stochastic depth
+  /// A batch is worked in as many pieces as keep what the backward pass needs under this; it is for a machine's memory,
+  /// and changes results only in their last bits.
+  int64_t tape_bytes = int64_t{1} << 30;
+};
+
+struct TrainingBatch {
+  std::vector<ConstTensor> exposures;  // see ForwardInput
+  ConstTensor truth;                   // [batch, height, width, 3], radiance
+  const float* weights = nullptr;      // loss weights [batch, height, width]; null: 1
+  MaskOptions mask;
+};
+
+struct StepResult {
+  double loss = 0, pixel_loss = 0, perceptual_loss = 0;  // loss = pixel_loss + perceptual_weight * perceptual_loss
+  double gradient_norm = 0;                              // before clipping
+  /// False: loss or gradient were not finite and nothing was changed.
+  bool applied = false;
+};
+
+/// All that decides how training goes on; vectors are in the order of parameter_shapes().
+struct TrainerState {
+  int64_t steps = 0;
+  uint64_t random = 0;
+  std::vector<float> parameters, averages, first, second;
+};
+
+class Trainer {
+ public:
+  /// Copies `parameters`; an error names the parameter or option that is missing or does not fit.
+  static Result<std::unique_ptr<Trainer>> create(const ParameterMap& parameters, const TrainerOptions& options,
+                                                 std::shared_ptr<ThreadPool> pool);
+  ~Trainer();
+
+  const NetworkConfig& config() const { return config_; }
+  const char* device() const;
+
+  /// One step of Adam on the batch. The result does not depend on the number of threads. Stopped or
+  /// failed, a step changes nothing, the random state included.
+  Result<StepResult> step(const TrainingBatch& batch, double rate, const struct Progress* progress = nullptr);
+
+  TrainerState state() const;
+  /// Goes on where `state` was taken: the same steps then give the same bits.
+  Status restore(const TrainerState& state);
+
+ private:
+  Trainer() = default;
+  std::vector<float> draw_keep(int batch, uint64_t& random) const;
+  Status accumulate(const TrainingBatch& piece, std::vector<float> keep, double share, StepResult& sums,
+                    const struct Progress* progress);
+  void apply(double rate, double norm);
+
+  NetworkConfig config_;
+  TrainerOptions options_;
+  std::optional<VggLoss> vgg_;
+  TrainerState state_;
+  std::vector<float> gradient_storage_;
+  ParameterMap parameters_, gradients_;  // views of state_.parameters and gradient_storage_
+  std::shared_ptr<ThreadPool> pool_;
+  std::unique_ptr<Ops> ops_;
+  mutable std::mutex turn_;
+};
+
+}  // namespace smhdr

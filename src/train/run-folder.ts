@@ -1,0 +1,71 @@
+import { access, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { SmhdrError } from "../errors.js";
+import { replaceFile } from "../output/replace-file.js";
+import { makeConfig, type TrainConfig } from "./config.js";
+
+/** The files of a run's folder. */
+export interface RunFolder {
+  readonly path: string;
+  readonly config: string;
+  readonly checkpoint: string;
+  readonly model: string;
+  readonly metrics: string;
+  readonly pictures: string;
+}
+
+export function runFolder(path: string): RunFolder {
+  return {
+    path,
+    config: join(path, "config.json"),
+    checkpoint: join(path, "checkpoint.safetensors"),
+    model: join(path, "model.safetensors"),
+    metrics: join(path, "metrics.jsonl"),
+    pictures: join(path, "pictures"),
+  };
+}
+
+const exists = (path: string) =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
+
+/** Makes the folder of a new run. Throws INVALID_ARGUMENT where there already is one, IO where it cannot be made. */
+export async function makeRunFolder(path: string, config: TrainConfig): Promise<RunFolder> {
+  const folder = runFolder(path);
+  if ((await exists(folder.checkpoint)) || (await exists(folder.metrics)))
+    throw new SmhdrError(
+      "INVALID_ARGUMENT",
+      `${path} already holds a training run: go on with it by --resume, or choose another --output.`,
+    );
+  await mkdir(folder.pictures, { recursive: true }).catch((error: Error) => {
+    throw new SmhdrError("IO", `${path}: cannot be made (${error.message}).`, { cause: error });
+  });
+  await replaceFile(folder.config, undefined, (temporary) =>
+    writeFile(temporary, `${JSON.stringify(config, null, 2)}\n`),
+  );
+  return folder;
+}
+
+/** The configuration a run was begun with. Throws IO or INVALID_ARGUMENT. */
+export async function readRunConfig(folder: RunFolder): Promise<TrainConfig> {
+  const text = await readFile(folder.config, "utf8").catch((error: Error) => {
+    throw new SmhdrError("IO", `${folder.path}: expected the folder of a training run (${error.message}).`, {
+      cause: error,
+    });
+  });
+  let given: unknown;
+  try {
+    given = JSON.parse(text);
+  } catch (error) {
+    throw new SmhdrError("BAD_INPUT", `${folder.config}: is not JSON (${(error as Error).message}).`, { cause: error });
+  }
+  return makeConfig(given, undefined, folder.config);
+}
+
+/** Names of the pictures, sorted. */
+export async function listPictures(folder: RunFolder): Promise<string[]> {
+  const names = await readdir(folder.pictures).catch((): string[] => []);
+  return names.filter((name) => name.endsWith(".png") && !name.startsWith(".")).sort();
+}
