@@ -8,7 +8,7 @@ import { loadModel } from "../model/model.js";
 import { readOnnx } from "../model/onnx/read.js";
 import { LoadedNetwork } from "../reconstruct/loaded-network.js";
 import { findScenes, readScene, type Scene, type Split } from "../train/dataset.js";
-import { mergeScene, type RestoreOptions, reconstructScene, referenceAlone } from "../train/restore-scene.js";
+import { mergeScene, type RestoreOptions, referenceAlone, restoreByNetwork } from "../train/restore-scene.js";
 import { parseMemory, parseThreads, parseTile } from "./arguments.js";
 import type { Reporter } from "./reporter.js";
 import { runCommand } from "./run-command.js";
@@ -159,5 +159,5 @@ async function chooseMethod(
   const loaded = model?.endsWith(".onnx") ? await readOnnx(model) : await loadModel(model);
   const { network, notes } = await LoadedNetwork.load(loaded, device, threads);
   for (const note of notes) reporter.note(note);
-  return { restore: (scene, options) => reconstructScene(scene, network, options), label: basename(loaded.name) };
+  return { restore: (scene, options) => restoreByNetwork(scene, network, options), label: basename(loaded.name) };
 }

@@ -64,7 +64,7 @@ export async function reconstructNetwork(
  */
 export async function reconstructPicture(
   { width, height }: { readonly width: number; readonly height: number },
-  samplers: readonly ExposureSampler[],
+  samplers: readonly Pick<ExposureSampler, "read">[],
   engine: Engine,
   { memory, tile, signal, onProgress, onTiles }: NetworkOptions,
 ): Promise<Float32Array> {
@@ -165,7 +165,7 @@ export function chooseExposures(bracket: Bracket, count: number): number[] {
 }
 
 /** Adds a tile to the picture, faded towards its neighbours. */
-export function blend(
+function blend(
   tile: Float32Array,
   region: Region,
   { width, height }: { readonly width: number; readonly height: number },

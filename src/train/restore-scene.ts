@@ -13,6 +13,7 @@ import {
 import { mergeRadiance } from "../reconstruct/radiance.js";
 import { ExposureSampler } from "../reconstruct/sampler.js";
 import type { Scene } from "./dataset.js";
+import { crop } from "./reconstruct-scene.js";
 
 // A scene's radiance by one method or another, on the scale of its truth: exposure values are used as they stand in the
 // file, where the rest of the product counts them from the shortest.
@@ -57,7 +58,7 @@ export async function mergeScene(scene: Scene, options: RestoreOptions): Promise
  * @throws SmhdrError UNSUPPORTED where the model cannot take so many exposures, BAD_INPUT where they are not sorted,
  * OUT_OF_MEMORY, CANCELLED
  */
-export async function reconstructScene(
+export async function restoreByNetwork(
   scene: Scene,
   network: LoadedNetwork,
   options: RestoreOptions,
@@ -84,12 +85,7 @@ export async function reconstructScene(
       options.onNote?.({ code: "tiles", message });
     };
     const picture = await reconstructPicture(padded, samplers, await network.engineFor(count), { ...options, onTiles });
-    const data = new Float32Array(width * height * 3);
-    for (let y = 0; y < height; y++) {
-      const from = y * padded.width * 3;
-      data.set(picture.subarray(from, from + width * 3), y * width * 3);
-    }
-    return data;
+    return crop(picture, padded.width, scene);
   } finally {
     bracket.close();
   }

@@ -7,7 +7,7 @@ import type { Model } from "../../src/model/model.js";
 import { readSafetensors } from "../../src/model/safetensors.js";
 import { LoadedNetwork } from "../../src/reconstruct/loaded-network.js";
 import type { Scene } from "../../src/train/dataset.js";
-import { mergeScene, reconstructScene, referenceAlone } from "../../src/train/restore-scene.js";
+import { mergeScene, referenceAlone, restoreByNetwork } from "../../src/train/restore-scene.js";
 import { synthesizeBracket } from "../../src/train/synthesis/synthesize.js";
 import { madeUpSources } from "./sources.js";
 
@@ -61,7 +61,7 @@ test("a model sees the exposures padded to 128 by reflection, and the result is 
       return whole[(y * 128 + x) * 3 + (i % 3)];
     });
     const { network } = await LoadedNetwork.load(model, "cpu", 1);
-    const got = await reconstructScene(shifted(by), network, options);
+    const got = await restoreByNetwork(shifted(by), network, options);
     assert.ok(largest(got, cropped) < 1e-4, `${largest(got, cropped)}`);
   }
 });
@@ -80,9 +80,9 @@ test("where memory is short tiles are used, and it is said", async () => {
     return data[(y * width + (x % width)) * 3 + (i % 3)];
   };
   const large = { ...scene, width: wide, exposures: scene.exposures.map(repeat), truth: repeat(scene.truth) };
-  const whole = await reconstructScene(large, network, { ...options, onNote });
+  const whole = await restoreByNetwork(large, network, { ...options, onNote });
   assert.deepEqual(notes, []);
-  const tiled = await reconstructScene(large, network, { ...options, tile: 128, onNote });
+  const tiled = await restoreByNetwork(large, network, { ...options, tile: 128, onNote });
   assert.match(notes.join(), /worked in 3 tiles/);
   assert.ok(psnr(whole, tiled) > 30);
 });
@@ -101,5 +101,5 @@ test("exposures out of order and numbers of them that the model cannot take are 
   const descending = { ...scene, exposureValues: [a, c, b] };
   await assert.rejects(mergeScene(descending, options), fails("BAD_INPUT", /made up: .*number 2 has/));
   const two = { ...scene, exposures: scene.exposures.slice(1), exposureValues: [b, c] };
-  await assert.rejects(reconstructScene(two, network, options), fails("UNSUPPORTED", /made up: .*takes 3 .*has 2/));
+  await assert.rejects(restoreByNetwork(two, network, options), fails("UNSUPPORTED", /made up: .*takes 3 .*has 2/));
 });
