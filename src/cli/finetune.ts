@@ -26,6 +26,7 @@ const help = `
 Only the feature extractor (conv_first) is trained, the rest of the model stays as it is. The run's folder is like that of smhdr
 train; its model.safetensors is the model given with one more extractor: smhdr merge then uses brackets of that many exposures
 whole. A configuration file changes keys of the preset "finetune"; its "trained" names what else to train.
+An extractor begins far from its goal: compare the model with the one you gave, by smhdr evaluate, before you keep it.
 
 Examples:
   smhdr synthesize *.hdr -o data5 --count 200 --seed 1 --exposures 5
@@ -55,7 +56,7 @@ export function registerFinetune(program: Command): void {
           ...{ output, data, sources: synthesize, resume, base, threads, memory, signal },
           ...(!resume && { model: start(base, exposures) }),
           config: await chooseConfig(options),
-          ...followTraining(reporter),
+          ...followTraining(reporter, synthesize !== undefined),
         });
         const { position, psnrMu, psnrL, folder } = result;
         const counts = exposureCounts(await loadModel(folder.model));

@@ -65,7 +65,7 @@ export function registerTrain(program: Command): void {
         const result = await train({
           ...{ output, data, sources: synthesize, resume, model, vgg, threads, memory, signal },
           config: await chooseConfig(options),
-          ...followTraining(reporter),
+          ...followTraining(reporter, synthesize !== undefined),
         });
         const { position, psnrMu, psnrL, folder } = result;
         const quality = psnrMu === undefined ? "" : `, PSNR-mu ${psnrMu.toFixed(2)} dB, PSNR-l ${psnrL?.toFixed(2)} dB`;
@@ -81,14 +81,17 @@ export function registerTrain(program: Command): void {
 }
 
 /** Shows notes and progress of a run. */
-export function followTraining(reporter: Reporter): Pick<TrainOptions, "onNote" | "onReading" | "onProgress"> {
+export function followTraining(
+  reporter: Reporter,
+  makesScenes: boolean,
+): Pick<TrainOptions, "onNote" | "onReading" | "onProgress"> {
   // Reading may take long, or not happen at all: its stage begins with its first news.
   let reading: ((fraction: number) => void) | undefined;
   let training: ReturnType<Reporter["stage"]> | undefined;
   return {
     onNote: (message) => reporter.note({ code: "train", message }),
     onReading: (fraction) => {
-      reading ??= reporter.stage("Reading");
+      reading ??= reporter.stage(makesScenes ? "Scenes" : "Reading");
       reading(fraction);
     },
     onProgress: (fraction, state) => {

@@ -19,8 +19,8 @@ export interface Position {
   readonly seconds: number;
   /** The epoch whose local-quality pass was the last one done; 0: none yet. */
   readonly measured: number;
-  /** The epoch whose validation was the last one done; 0: none yet. */
-  readonly validated: number;
+  /** The last validation done. */
+  readonly validated?: { readonly epoch: number; readonly psnrMu: number; readonly psnrL: number };
 }
 
 /** Everything a run needs to go on as if it had never stopped. */

@@ -116,7 +116,6 @@ class Run {
   private lastCheckpoint = performance.now();
   private skippedInARow = 0;
   private loss = Number.NaN;
-  private result: { psnrMu: number; psnrL: number } | undefined;
   /** False while a checkpoint could not be written: trying again would hide the first error. */
   private canWrite = true;
 
@@ -132,7 +131,6 @@ class Run {
       skipped: 0,
       seconds: 0,
       measured: 0,
-      validated: 0,
     };
     this.quality = new Map(from?.quality);
     this.stepsAtStart = this.position.steps;
@@ -147,7 +145,8 @@ class Run {
       throw error;
     }
     await this.save();
-    return { position: this.position, psnrMu: this.result?.psnrMu, psnrL: this.result?.psnrL };
+    const { validated } = this.position;
+    return { position: this.position, psnrMu: validated?.psnrMu, psnrL: validated?.psnrL };
   }
 
   /** A checkpoint before giving up, unless that is what failed. */
@@ -181,7 +180,7 @@ class Run {
     const last = epoch === this.epochs;
     const { every } = config.validation;
     const due = last || (every > 0 && epoch % every === 0);
-    if (due && this.position.validated !== epoch) await this.validate(epoch);
+    if (due && this.position.validated?.epoch !== epoch) await this.validate(epoch);
     if (!last) this.position = { ...this.position, epoch: epoch + 1, batches: 0 };
   }
 
@@ -275,15 +274,15 @@ class Run {
       const name = `scene-${index}-epoch-${String(epoch).padStart(5, "0")}.png`;
       return writePreview(join(folder.pictures, name), scene, prediction);
     });
-    this.result = { psnrMu: mean(results.map((r) => r.psnrMu)), psnrL: mean(results.map((r) => r.psnrL)) };
+    const means = { psnrMu: mean(results.map((r) => r.psnrMu)), psnrL: mean(results.map((r) => r.psnrL)) };
     await appendMetric(folder.metrics, {
       event: "validation",
       epoch,
       step: this.position.steps,
-      ...this.result,
+      ...means,
       scenes: results,
     });
-    this.position = { ...this.position, validated: epoch };
+    this.position = { ...this.position, validated: { epoch, ...means } };
   }
 
   private progress(): void {
@@ -315,7 +314,7 @@ class Run {
     const { position, quality } = this;
     try {
       await writeCheckpoint(folder.checkpoint, { config, fingerprint: scenes.fingerprint, position, state, quality });
-      const training = { epoch: position.epoch, steps: position.steps, ...this.result };
+      const training = { epoch: position.epoch, steps: position.steps, validation: position.validated };
       const saved = savedModel(new Map(Object.entries(state.averages)), config, training, this.loop.base);
       const bytes = encodeSafetensors(saved.tensors, saved.metadata);
       await replaceFile(folder.model, undefined, (temporary) => writeFile(temporary, bytes));

@@ -5,6 +5,8 @@ export interface Series {
   readonly points: readonly (readonly [x: number, y: number])[];
   /** A band behind the line: lower and upper y at the same x. */
   readonly band?: readonly (readonly [x: number, low: number, high: number])[];
+  /** Draws the points faintly and the mean of about a twentieth of them as the line. */
+  readonly smoothed?: boolean;
   /** Draws a dot at every point. */
   readonly dots?: boolean;
 }
@@ -70,6 +72,15 @@ function thinned<T extends readonly number[]>(points: readonly T[]): T[] {
   });
 }
 
+/** The mean of the points around each one, over about a twentieth of them. */
+function smooth(points: readonly (readonly [number, number])[]): [number, number][] {
+  const reach = Math.floor(points.length / 40);
+  return points.map(([x], i) => {
+    const part = points.slice(Math.max(0, i - reach), i + reach + 1);
+    return [x, part.reduce((sum, [, y]) => sum + y, 0) / part.length];
+  });
+}
+
 /** A line plot as inline SVG; where there is nothing to draw it says so. */
 export function plot(series: readonly Series[], options: PlotOptions): string {
   const { title, unit, logarithmic = false, marks = [], range } = options;
@@ -106,13 +117,14 @@ export function plot(series: readonly Series[], options: PlotOptions): string {
   const xAxis = niceTicks(x0, x1 > x0 ? x1 : x0 + 1, 6)
     .filter((x) => x >= x0 && x <= x1)
     .map((x) => `<text x="${px(x).toFixed(1)}" y="${HEIGHT - BOTTOM + 18}" class="x">${label(x)}</text>`);
+  xAxis.push(`<text x="${WIDTH - RIGHT}" y="${HEIGHT - 3}" class="y">step</text>`);
   const marked = marks
     .filter(({ x }) => x >= x0 && x <= x1)
     .map(
       ({ x, name }) =>
         `<line x1="${px(x).toFixed(1)}" x2="${px(x).toFixed(1)}" y1="${TOP}" y2="${HEIGHT - BOTTOM}" class="mark"/><text x="${(px(x) + 4).toFixed(1)}" y="${TOP + 10}" class="mark">${escapeHtml(name)}</text>`,
     );
-  const drawn = lines.map(({ points, band, colour, dots }) => {
+  const drawn = lines.map(({ points, band, colour, dots, smoothed }) => {
     const area =
       band.length > 1
         ? `<polygon points="${[...band.map(([x, , high]) => at(x, high)), ...[...band].reverse().map(([x, low]) => at(x, low))].join(" ")}" fill="${colour}" opacity="0.15"/>`
@@ -123,7 +135,9 @@ export function plot(series: readonly Series[], options: PlotOptions): string {
             .map(([x, y]) => `<circle cx="${px(x).toFixed(1)}" cy="${py(y).toFixed(1)}" r="2.6" fill="${colour}"/>`)
             .join("")
         : "";
-    return `${area}<polyline points="${points.map(([x, y]) => at(x, y)).join(" ")}" fill="none" stroke="${colour}" stroke-width="1.6" stroke-linejoin="round"/>${spots}`;
+    const stroke = (line: readonly (readonly [number, number])[], opacity: number) =>
+      `<polyline points="${line.map(([x, y]) => at(x, y)).join(" ")}" fill="none" stroke="${colour}" stroke-width="1.6" stroke-linejoin="round" opacity="${opacity}"/>`;
+    return `${area}${smoothed ? stroke(points, 0.22) + stroke(smooth(points), 1) : stroke(points, 1)}${spots}`;
   });
   let from = WIDTH - RIGHT;
   const legend =

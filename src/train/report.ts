@@ -89,9 +89,13 @@ function plots({ curriculum }: TrainConfig, metrics: readonly Metric[]): string 
     { x: begin(curriculum.plain), name: "masks" },
     { x: begin(curriculum.plain + curriculum.rising), name: "fewer" },
   ].flatMap(({ x, name }) => (x === undefined || steps[0]?.step === x ? [] : [{ x, name }]));
-  const line = (name: string, colour: string, value: (metric: Of<"step">) => number | null): Series => ({
-    name,
-    colour,
+  const line = (
+    name: string,
+    colour: string,
+    value: (metric: Of<"step">) => number | null,
+    smoothed = false,
+  ): Series => ({
+    ...{ name, colour, smoothed },
     points: steps.map((metric) => [metric.step, value(metric) ?? Number.NaN] as const),
   });
   const perceptual = steps.some((metric) => (metric.perceptualLoss ?? 0) > 0);
@@ -105,8 +109,8 @@ function plots({ curriculum }: TrainConfig, metrics: readonly Metric[]): string 
   return [
     plot(
       [
-        line("loss", "#3056d3", (m) => m.loss),
-        ...(perceptual ? [line("mu-law L1", "#d9480f", (m) => m.pixelLoss)] : []),
+        line("loss", "#3056d3", (m) => m.loss, true),
+        ...(perceptual ? [line("mu-law L1", "#d9480f", (m) => m.pixelLoss, true)] : []),
       ],
       { title: "Loss", logarithmic: true, ...common },
     ),
@@ -125,7 +129,7 @@ function plots({ curriculum }: TrainConfig, metrics: readonly Metric[]): string 
       ],
       { title: "Local quality of the segments", unit: "dB: mean, and 10th to 90th percentile", ...common },
     ),
-    plot([line("norm", "#475467", (m) => m.gradientNorm)], {
+    plot([line("norm", "#475467", (m) => m.gradientNorm, true)], {
       ...{ title: "Gradient norm", unit: "before clipping", logarithmic: true, ...common },
     }),
   ].join("");

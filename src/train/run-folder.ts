@@ -31,14 +31,20 @@ const exists = (path: string) =>
     () => false,
   );
 
-/** Makes the folder of a new run. Throws INVALID_ARGUMENT where there already is one, IO where it cannot be made. */
-export async function makeRunFolder(path: string, config: TrainConfig): Promise<RunFolder> {
+/** Throws INVALID_ARGUMENT where the folder already holds a run. */
+export async function checkUnused(path: string): Promise<void> {
   const folder = runFolder(path);
   if ((await exists(folder.checkpoint)) || (await exists(folder.metrics)))
     throw new SmhdrError(
       "INVALID_ARGUMENT",
       `${path} already holds a training run: go on with it by --resume, or choose another --output.`,
     );
+}
+
+/** Makes the folder of a new run. Throws as checkUnused does, and IO where it cannot be made. */
+export async function makeRunFolder(path: string, config: TrainConfig): Promise<RunFolder> {
+  const folder = runFolder(path);
+  await checkUnused(path);
   await mkdir(folder.pictures, { recursive: true }).catch((error: Error) => {
     throw new SmhdrError("IO", `${path}: cannot be made (${error.message}).`, { cause: error });
   });

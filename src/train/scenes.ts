@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { dirname } from "node:path";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import { segmentPhotograph } from "../segment/segment-map.js";
 import type { TrainConfig } from "./config.js";
@@ -23,10 +24,10 @@ export function needsSegments({ masks, lossWeights }: TrainConfig): boolean {
   return masks === "semantic" || lossWeights === "quality";
 }
 
-/** Throws BAD_INPUT where a scene cannot be trained on with this configuration. */
-export function checkScene(scene: Scene, config: TrainConfig): Scene {
+/** Throws BAD_INPUT, naming `where`, for a scene that cannot be trained on with this configuration. */
+export function checkScene(scene: Scene, config: TrainConfig, where = scene.name): Scene {
   const fail = (what: string): never => {
-    throw new SmhdrError("BAD_INPUT", `${scene.name}: ${what}.`);
+    throw new SmhdrError("BAD_INPUT", `${where}: ${what}.`);
   };
   if (scene.exposures.length !== config.exposures)
     fail(`expected ${config.exposures} exposures as the configuration says, found ${scene.exposures.length}`);
@@ -52,17 +53,17 @@ export async function folderScenes(
   const load = async (index: number): Promise<Scene> => {
     const held = cache.get(index);
     if (held) return held;
-    const scene = checkScene(await readScene(files[index]), config);
+    const scene = checkScene(await readScene(files[index]), config, dirname(files[index].truth));
     for (const oldest of cache.keys()) if (cache.size >= hold) cache.delete(oldest);
     cache.set(index, scene);
     return scene;
   };
-  for (const [index, { name, masks }] of files.entries()) {
+  for (const [index, { truth, masks }] of files.entries()) {
     throwIfAborted(signal);
     if (masks === undefined && needsSegments(config))
       throw new SmhdrError(
         "BAD_INPUT",
-        `${name}: masks.npy is missing; make the segment maps with "smhdr segment DIR", or train with masks "random" or "none" and lossWeights "uniform".`,
+        `${dirname(truth)}: masks.npy is missing; make the segment maps with "smhdr segment DIR", or train with masks "random" or "none" and lossWeights "uniform".`,
       );
     await load(index);
     onProgress?.((index + 1) / files.length);
@@ -86,7 +87,13 @@ export function synthesizedScenes(
   {
     workers = Math.max(1, availableParallelism() - 1),
     signal,
-  }: { workers?: number; signal?: AbortSignal | undefined } = {},
+    onProgress,
+  }: {
+    workers?: number;
+    signal?: AbortSignal | undefined;
+    /** Told of the first scenes only: the later ones are made while training goes on. */
+    onProgress?: ((fraction: number) => void) | undefined;
+  } = {},
 ): SceneSet {
   const { scenes: count, size, evSpacing } = config.synthesis;
   const measured = needsSegments(config);
@@ -118,6 +125,7 @@ export function synthesizedScenes(
         ...(signal && { signal }),
       });
     }
+    const first = nextGeneration < 0;
     nextGeneration = number + 1;
     const scenes: Scene[] = [];
     while (scenes.length < count) {
@@ -129,6 +137,7 @@ export function synthesizedScenes(
         name: `${number}-${scenes.length}`,
         segments: measured ? segmentPhotograph(middle, size, size).ids : undefined,
       });
+      if (first) onProgress?.(scenes.length / count);
     }
     return scenes;
   };

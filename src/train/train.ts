@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { createTrainer, initialWeights, type Trainer } from "../engine/trainer.js";
 import { SmhdrError } from "../errors.js";
 import type { Model } from "../model/model.js";
@@ -9,7 +9,7 @@ import { configDifference, makeConfig, type TrainConfig } from "./config.js";
 import { findScenes, readScene, type Scene } from "./dataset.js";
 import { type LoopResult, type ProgressState, runLoop } from "./loop.js";
 import { cutMetrics } from "./metrics.js";
-import { makeRunFolder, type RunFolder, readRunConfig, runFolder } from "./run-folder.js";
+import { checkUnused, makeRunFolder, type RunFolder, readRunConfig, runFolder } from "./run-folder.js";
 import { checkBase } from "./saved-model.js";
 import { checkScene, folderScenes, type SceneSet, synthesizedScenes } from "./scenes.js";
 
@@ -33,6 +33,7 @@ export interface TrainOptions {
   /** Bytes for the reconstruction of whole scenes. Default 2 GiB. */
   readonly memory?: number | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Scenes read, or made for the beginning. */
   readonly onReading?: ((fraction: number) => void) | undefined;
   readonly onProgress?: ((fraction: number, state: ProgressState) => void) | undefined;
   readonly onNote?: ((message: string) => void) | undefined;
@@ -50,6 +51,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const { output, data, sources, resume, signal, threads = 0, memory = 2 ** 31, onNote } = options;
   if (data === undefined && sources === undefined)
     throw new SmhdrError("INVALID_ARGUMENT", "train: expected a data set (--data) or HDR images (--synthesize).");
+  if (!resume) await checkUnused(output);
   const checkpoint = resume ? await loadCheckpoint(output, options) : undefined;
   const config = checkpoint?.config ?? options.config ?? makeConfig();
   if (options.model && options.model.exposures !== config.exposures)
@@ -154,7 +156,7 @@ function drawWeights({ network, seed }: TrainConfig): ReadonlyMap<string, Stored
 }
 
 async function openScenes(config: TrainConfig, { data, sources, signal, onReading }: TrainOptions): Promise<SceneSet> {
-  if (sources) return synthesizedScenes(sources, config, { signal });
+  if (sources) return synthesizedScenes(sources, config, { signal, onProgress: onReading });
   return folderScenes(await findScenes(data as string, "Training"), config, { signal, onProgress: onReading });
 }
 
@@ -163,6 +165,6 @@ async function openValidation(config: TrainConfig, data: string | undefined): Pr
   if (data === undefined || !(await stat(join(data, "Test")).catch(() => undefined))?.isDirectory()) return [];
   const files = (await findScenes(data, "Test")).slice(0, config.validation.scenes);
   const scenes: Scene[] = [];
-  for (const scene of files) scenes.push(checkScene(await readScene(scene), config));
+  for (const scene of files) scenes.push(checkScene(await readScene(scene), config, dirname(scene.truth)));
   return scenes;
 }
