@@ -226,6 +226,17 @@ class BiasedNorm(nn.Module):
         self.body = nn.LayerNorm(channels)
 
 
+def part_start(part: int, parts: int, channels: int) -> int:
+    """Where part `part` of C channels shared out among `parts` begins (docs/exposures.md)."""
+    return part * channels // parts
+
+
+def exposure_heads(channels: int, exposures: int) -> int:
+    """4n heads, but none of a single channel unless 4n = C."""
+    published, most = 4 * exposures, max(1, channels // 2)
+    return published if published == channels else min(published, most)
+
+
 class ChannelAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -238,17 +249,19 @@ class ChannelAttention(nn.Module):
         """As Gram matrices: softmax(q k^T) v and the projection fold into one C x C product per image."""
         batch, height, width, channels = z.shape
         flat = z.reshape(batch, height * width, channels)
-        slot, heads = channels // exposures, 4 * exposures
-        size, reference = channels // heads, exposures // 2
+        heads, reference = exposure_heads(channels, exposures), exposures // 2
+        first = part_start(reference, exposures, channels)
+        slot = part_start(reference + 1, exposures, channels) - first
+        channel = torch.arange(channels, device=z.device)
         gram = flat.transpose(1, 2).float() @ flat.float()
-        # The reference slot tiled n times, as a matrix applied to the query's weight columns.
-        tiled = self.q.weight.flatten(1).view(channels, exposures, slot).sum(1)
-        q_weight = F.pad(tiled, (reference * slot, channels - (reference + 1) * slot))
+        # The reference slot tiled over the query's channels: its weights' columns act on the slot's channels.
+        weight = self.q.weight.flatten(1)
+        q_weight = torch.zeros_like(weight).index_add(1, first + channel % slot, weight)
         k_weight, v_weight = self.k.weight.flatten(1), self.v.weight.flatten(1)
         qk = q_weight @ gram @ k_weight.t()
         q_norm = ((q_weight @ gram) * q_weight).sum(-1).clamp_min(1e-24).sqrt()
         k_norm = ((k_weight @ gram) * k_weight).sum(-1).clamp_min(1e-24).sqrt()
-        head = torch.arange(channels, device=z.device) // size
+        head = ((channel + 1) * heads - 1) // channels
         logits = qk / (q_norm[:, :, None] * k_norm[:, None, :])
         logits = logits.masked_fill(head[:, None] != head[None, :], float("-inf"))
         folded = self.project_out.weight.flatten(1) @ torch.softmax(logits, -1) @ v_weight
@@ -275,6 +288,21 @@ class PatchEmbed(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
+
+
+def fold(features: Tensor) -> Tensor:
+    """[n, B, H, W, C] features of the exposures -> [B, H, W, C]: channel j of a slot is the mean over the groups that have one."""
+    exposures, channels = features.shape[0], features.shape[-1]
+    starts = [part_start(i, exposures, channels) for i in range(exposures + 1)]
+    common = channels // exposures
+    groups = torch.stack([features[..., start : start + common] for start in starts[:-1]]).mean(0)
+    wide = [start + common for start, end in zip(starts, starts[1:]) if end - start > common]
+    if not wide:
+        return torch.cat(groups.unbind(0), -1)
+    last = torch.stack([features[..., c] for c in wide]).mean(0)
+    return torch.cat(
+        [x for i in range(exposures) for x in (groups[i], last[i, ..., None])[: 1 + (starts[i] + common in wide)]], -1
+    )
 
 
 def enter(norm: nn.LayerNorm, mlp: Mlp, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -331,9 +359,7 @@ class SMNet(nn.Module):
         for layer in self.conv_first:
             stacked = convolve(stacked, layer, Settings.dtype, reflect=True)
         features = stacked.reshape(exposures, batch, height, width, self.width)
-        groups = features.float().view(exposures, batch, height, width, exposures, self.width // exposures).mean(4)
-        joined = groups.permute(1, 2, 3, 0, 4).reshape(batch, height, width, self.width)
-        return joined, features[exposures // 2]
+        return fold(features.float()), features[exposures // 2]
 
     def finish(self, x: Tensor, anchor: Tensor) -> Tensor:
         out = convolve(self.norm(x), self.conv_after_body, torch.float32)

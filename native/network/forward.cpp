@@ -74,10 +74,10 @@ size_t image_sums_count(const NetworkConfig& config) {
 Status check_forward(const NetworkConfig& config, const ForwardInput& input) {
   const int n = static_cast<int>(input.exposures.size());
   if (n < 1) return invalid_argument("exposures: expected at least one, none came.");
-  if (config.width % (4 * n) != 0)
-    return invalid_argument("exposures: a network of width " + std::to_string(config.width) +
-                            " takes n exposures where 4n divides " + std::to_string(config.width) + "; " +
-                            std::to_string(n) + " came.");
+  if (n > config.width)
+    return invalid_argument("exposures: a network of width " + std::to_string(config.width) + " takes at most " +
+                            std::to_string(config.width) + ", at least one channel for each; " + std::to_string(n) +
+                            " came.");
   const ConstTensor& first = input.exposures[0];
   if (first.batch < 1 || first.height < kWindow || first.width < kWindow || first.height % kWindow ||
       first.width % kWindow)

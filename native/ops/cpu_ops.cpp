@@ -206,9 +206,10 @@ void CpuOps::exposure_attention(const ExposureAttentionArgs& args) {
 }
 
 void CpuOps::fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) {
+  const Folding folding(out.channels, exposures);
   pieces(out.pixels(), [&](int64_t first, int64_t count, int) {
-    kernels_.fold(features.data + first * features.channels, features.channels, exposures, slot, count,
-                  out.data + first * out.channels);
+    kernels_.fold(features.data + first * features.channels, features.channels, folding.starts.data(), exposures, slot,
+                  folding.share.data(), count, out.data + first * out.channels);
   });
 }
 

@@ -31,6 +31,17 @@ class Scratch {
   int64_t size_ = 0;
 };
 
+/// How fold_exposure shares out the channels: the n + 1 boundaries of its slots and groups, and for channel j of a slot
+/// 1 / the groups that have one.
+struct Folding {
+  std::vector<int> starts;
+  std::vector<float> share;
+  Folding(int channels, int exposures) : share(channels / exposures + 1, 1.0f / static_cast<float>(exposures)) {
+    for (int i = 0; i <= exposures; ++i) starts.push_back(part_start(i, exposures, channels));
+    if (channels % exposures) share.back() = 1.0f / static_cast<float>(channels % exposures);  // only the wide groups
+  }
+};
+
 class CpuOps final : public Ops {
  public:
   /// `exact` computes everything; where `fast` is not null it takes the forward products whose sizes are even.

@@ -322,13 +322,18 @@ void CpuOps::exposure_attention_backward(const ExposureAttentionBackwardArgs& gi
 }
 
 void CpuOps::fold_exposure_backward(ConstTensor grad_out, int exposures, int slot, Tensor grad_features) {
-  const int channels = grad_out.channels, width = channels / exposures;
-  const float share = 1.0f / exposures;
+  const int channels = grad_out.channels;
+  const Folding folding(channels, exposures);
+  const std::vector<int>& starts = folding.starts;
+  const int width = starts[slot + 1] - starts[slot];
   pieces(grad_out.pixels(), [&](int64_t first, int64_t count, int) {
-    for (int64_t p = first; p < first + count; ++p)
-      for (int c = 0; c < channels; ++c)
-        grad_features.data[p * channels + c] =
-            c < width * exposures ? grad_out.data[p * channels + slot * width + c % width] * share : 0.0f;
+    for (int64_t p = first; p < first + count; ++p) {
+      const float* from = grad_out.data + p * channels + starts[slot];
+      for (int g = 0; g < exposures; ++g) {
+        float* to = grad_features.data + p * channels + starts[g];
+        for (int j = 0; j < starts[g + 1] - starts[g]; ++j) to[j] = j < width ? from[j] * folding.share[j] : 0.0f;
+      }
+    }
   });
 }
 

@@ -31,7 +31,7 @@ Matrix multiply(const Matrix& a, const Matrix& b, int n, Form form = Form::plain
 }
 
 struct Attention {
-  int channels, slot, first, depth;
+  int channels, heads, slot, first;
   Matrix gram, query, key, value, out;  // query is Wq tile, as a C x C matrix
   Matrix query_gram, key_gram;          // query G, key G
   std::vector<double> query_norm, key_norm;
@@ -39,9 +39,9 @@ struct Attention {
 
   Attention(const ExposureAttentionArgs& args, const double* g)
       : channels(args.x.channels),
-        slot(channels / args.exposures),
-        first(args.exposures / 2 * slot),
-        depth(channels / (4 * args.exposures)) {
+        heads(exposure_heads(channels, args.exposures)),
+        first(part_start(args.exposures / 2, args.exposures, channels)) {
+    slot = part_start(args.exposures / 2 + 1, args.exposures, channels) - first;
     const size_t square = size_t(channels) * channels;
     const auto copy = [&](const float* from) { return Matrix(from, from + square); };
     gram.assign(g, g + square);
@@ -84,7 +84,8 @@ struct Attention {
 
   template <typename Body>
   void each_in_head(int o, Body body) const {
-    for (int j = o / depth * depth; j < o / depth * depth + depth; ++j) body(j);
+    const int head = ((o + 1) * heads - 1) / channels;  // the last to begin at o or before
+    for (int j = part_start(head, heads, channels); j < part_start(head + 1, heads, channels); ++j) body(j);
   }
 };
 

@@ -141,7 +141,7 @@ struct ExposureAttentionWeights {
   const float *q, *k, *v, *out;  // [C, C] each, no bias
 };
 
-/// out = x + channel attention between exposures (the attention half of ICAB). C is divisible by 4 * exposures.
+/// out = x + channel attention between exposures (the attention half of ICAB); C >= exposures.
 struct ExposureAttentionArgs {
   ConstTensor x;
   ExposureAttentionWeights weights;
@@ -231,8 +231,8 @@ class Ops {
   /// The plain sequence of its three parts; a device may fuse them.
   virtual void hybrid_block(const HybridArgs& args);
   virtual void exposure_attention(const ExposureAttentionArgs& args) = 0;
-  /// Features of exposure `slot` of n: the mean over their n groups of C/n channels becomes channels slot C/n to
-  /// (slot+1) C/n - 1 of out. The other channels of out stay as they are.
+  /// Features of exposure `slot` of n: channel j of the slot becomes the mean over those of their n groups that have a
+  /// channel j; slots and groups have the same boundaries, part_start. The other channels of out stay as they are.
   virtual void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) = 0;
   virtual void copy(ConstTensor from, Tensor to) = 0;
   /// out = a + b, elementwise; out may be a or b.
@@ -251,6 +251,20 @@ class Ops {
   /// grad_x = grad_out * out * (1 - out), for out = sigmoid(x); grad_x may be grad_out.
   virtual void sigmoid_backward(ConstTensor out, ConstTensor grad_out, Tensor grad_x) = 0;
 };
+
+// How C channels are shared out among n exposures (slots of the folded features, groups of an exposure's features) and
+// among the heads of their attention: any n up to C; where 4n divides C, as the published checkpoints have it. Parts
+// differ by one channel at most. docs/exposures.md gives the reasons.
+
+/// The channel at which part `part` of `parts` begins; part_start(parts, ...) is the end of the last.
+constexpr int part_start(int part, int parts, int channels) { return part * channels / parts; }
+
+/// Heads of the attention between exposures: 4n, but no head of a single channel, over which a softmax says nothing,
+/// unless the published rule itself asks for it (4n = C).
+constexpr int exposure_heads(int channels, int exposures) {
+  const int published = 4 * exposures, most = channels > 1 ? channels / 2 : 1;
+  return published == channels || published <= most ? published : most;
+}
 
 constexpr int kWindow = 8;
 constexpr int kWindowTokens = kWindow * kWindow;

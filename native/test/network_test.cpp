@@ -131,8 +131,8 @@ int main() {
 
   // Refusals name the argument.
   CHECK(mentions(session.run({}, picture.out), "exposures"));
-  Picture four(4, 16, 16), odd(3, 16, 16);
-  CHECK(mentions(session.run(four.input, four.out), "exposures"));
+  Picture many(25, 8, 8), odd(3, 16, 16);
+  CHECK(mentions(session.run(many.input, many.out), "exposures"));
   odd.input.exposures[1].height = 12;
   CHECK(mentions(session.run(odd.input, odd.out), "exposures"));
   for (auto& e : odd.input.exposures) e.height = 12;

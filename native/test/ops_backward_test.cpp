@@ -264,17 +264,17 @@ void test_exposure(Shape s, int channels, int exposures) {
         1e-4});
 }
 
-void test_fold(Shape s, int channels, int exposures) {
+void test_fold(Shape s, int channels, int exposures, int slot) {
   const int64_t size = int64_t{s.batch} * s.height * s.width * channels;
   test({label("fold_exposure", s, channels),
         {random_values(size)},
         size,
         [=](Ops& ops, const Values& p, float* to) {
           std::fill_n(to, size, 0.0f);
-          ops.fold_exposure(view(p[0], s, channels), exposures, exposures - 1, view(to, s, channels));
+          ops.fold_exposure(view(p[0], s, channels), exposures, slot, view(to, s, channels));
         },
         [=](Ops& ops, const Values&, const float* g, Values& d) {
-          ops.fold_exposure_backward(view(g, s, channels), exposures, exposures - 1, view(d[0].data(), s, channels));
+          ops.fold_exposure_backward(view(g, s, channels), exposures, slot, view(d[0].data(), s, channels));
         }});
 }
 
@@ -293,11 +293,13 @@ int main() {
     }
     for (int channels : {60, 12}) {
       test_local(s, channels);
-      test_fold(s, channels, 3);
+      for (int exposures : {1, 3, 5, 7, 9})
+        for (int slot : {0, exposures / 2, exposures - 1}) test_fold(s, channels, exposures, slot);
     }
   }
   for (Shape s : {Shape{1, 9, 64}, {2, 5, 33}})  // below, a channel's norm all but vanishes and magnifies the rounding
-    for (auto [channels, exposures] : {std::pair{60, 3}, {24, 2}, {40, 5}}) test_exposure(s, channels, exposures);
+    for (auto [channels, exposures] : {std::pair{60, 3}, {24, 2}, {40, 5}, {60, 2}, {60, 7}, {24, 4}, {24, 7}, {12, 9}})
+      test_exposure(s, channels, exposures);
   for (Shape s : kSmallWindows)
     for (auto [channels, heads] : {std::pair{60, 6}, {24, 2}, {9, 3}})
       for (int shift : {0, kShift})

@@ -82,13 +82,11 @@ function toModel(path: string, bytes: Uint8Array, { tensors, facts, format }: Ch
     );
   const width = first[0];
   const count = exposures ?? 3;
-  if (width % (4 * count) !== 0) {
-    const possible = Array.from({ length: 32 }, (_, i) => i + 1).filter((n) => width % (4 * n) === 0);
+  if (count > width)
     throw new SmhdrError(
       "INVALID_ARGUMENT",
-      `--exposures: weights of width ${width} take ${possible.join(", ") || "no number of"} exposures, not ${count}; say for how many they were trained.`,
+      `--exposures: weights of width ${width} take at most ${width} exposures, not ${count}; say for how many they were trained.`,
     );
-  }
   let parameters = 0;
   for (const { data } of tensors.values()) parameters += data.length;
   const metadata = {

@@ -98,7 +98,11 @@ async function merge(images: string[], options: MergeOptions, reporter: Reporter
   let radiance: Radiance;
   try {
     for (const note of bracket.notes) reporter.note(note);
-    radiance = await reconstructor.run(bracket, { signal, onProgress: reporter.stage("Merging") });
+    radiance = await reconstructor.run(bracket, {
+      signal,
+      onProgress: reporter.stage("Merging"),
+      onNote: (note) => reporter.note(note),
+    });
     const progress = reporter.stage("Writing");
     for (const [index, path] of output.entries()) {
       await writeImage(radiance, path, {

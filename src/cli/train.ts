@@ -4,8 +4,9 @@ import { loadModel } from "../model/model.js";
 import { makeConfig, readConfig } from "../train/config.js";
 import type { ProgressState } from "../train/loop.js";
 import { type PresetName, presets } from "../train/presets.js";
-import { train } from "../train/train.js";
+import { type TrainOptions, train } from "../train/train.js";
 import { parseMemory, parseThreads } from "./arguments.js";
+import type { Reporter } from "./reporter.js";
 import { runCommand } from "./run-command.js";
 
 interface TrainCommandOptions {
@@ -61,21 +62,10 @@ export function registerTrain(program: Command): void {
       runCommand(options, async (reporter, signal) => {
         const { data, synthesize, output, resume, vgg, memory, threads } = options;
         const model = options.model === undefined ? undefined : await loadModel(options.model);
-        // Reading may take long, or not happen at all: its stage begins with its first news.
-        let reading: ((fraction: number) => void) | undefined;
-        let training: ReturnType<typeof reporter.stage> | undefined;
         const result = await train({
           ...{ output, data, sources: synthesize, resume, model, vgg, threads, memory, signal },
           config: await chooseConfig(options),
-          onNote: (message) => reporter.note({ code: "train", message }),
-          onReading: (fraction) => {
-            reading ??= reporter.stage(synthesize ? "Scenes" : "Reading");
-            reading(fraction);
-          },
-          onProgress: (fraction, state) => {
-            training ??= reporter.stage("Training");
-            training(fraction, describe(state));
-          },
+          ...followTraining(reporter, synthesize !== undefined),
         });
         const { position, psnrMu, psnrL, folder } = result;
         const quality = psnrMu === undefined ? "" : `, PSNR-mu ${psnrMu.toFixed(2)} dB, PSNR-l ${psnrL?.toFixed(2)} dB`;
@@ -88,6 +78,27 @@ export function registerTrain(program: Command): void {
         });
       }),
     );
+}
+
+/** Shows notes and progress of a run. */
+export function followTraining(
+  reporter: Reporter,
+  makesScenes: boolean,
+): Pick<TrainOptions, "onNote" | "onReading" | "onProgress"> {
+  // Reading may take long, or not happen at all: its stage begins with its first news.
+  let reading: ((fraction: number) => void) | undefined;
+  let training: ReturnType<Reporter["stage"]> | undefined;
+  return {
+    onNote: (message) => reporter.note({ code: "train", message }),
+    onReading: (fraction) => {
+      reading ??= reporter.stage(makesScenes ? "Scenes" : "Reading");
+      reading(fraction);
+    },
+    onProgress: (fraction, state) => {
+      training ??= reporter.stage("Training");
+      training(fraction, describe(state));
+    },
+  };
 }
 
 /** Undefined for a run that goes on as it was begun. */

@@ -2,15 +2,19 @@ import { existsSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SmhdrError } from "../errors.js";
+import { checkExtractors } from "./extractors.js";
 import { readSafetensors, type StoredTensor } from "./safetensors.js";
 
-/** A network's weights under their published names, and what is known about them. */
+/**
+ * A network's weights under their published names, and what is known about them. Extractors for other numbers of exposures
+ * may lie among them (extractors.ts).
+ */
 export interface Model {
   readonly name: string;
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   /** C, the number of feature channels. */
   readonly width: number;
-  /** How many exposures it was trained to take. */
+  /** How many exposures the network itself, without any of the extractors, was trained to take. */
   readonly exposures: number;
   readonly metadata: Readonly<Record<string, string>>;
 }
@@ -56,8 +60,10 @@ export async function loadModel(nameOrFile = "default"): Promise<Model> {
     throw new SmhdrError("BAD_INPUT", `${name} holds no SMNet model: conv_first.0.weight [C, 6, 3, 3] is missing.`);
   }
   const exposures = Number(metadata.exposures ?? metadata.n ?? 3);
-  if (!Number.isInteger(exposures) || exposures < 1) {
-    throw new SmhdrError("BAD_INPUT", `${name}: its metadata says ${metadata.exposures} exposures.`);
+  if (!Number.isInteger(exposures) || exposures < 1 || exposures > first.shape[0]) {
+    throw new SmhdrError("BAD_INPUT", `${name}: its metadata says ${metadata.exposures ?? metadata.n} exposures.`);
   }
-  return { name: basename(name, ".safetensors"), tensors, width: first.shape[0], exposures, metadata };
+  const model = { name: basename(name, ".safetensors"), tensors, width: first.shape[0], exposures, metadata };
+  checkExtractors(model);
+  return model;
 }

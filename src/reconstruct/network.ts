@@ -1,4 +1,5 @@
-import type { Bracket } from "../bracket/bracket.js";
+import { basename } from "node:path";
+import type { Bracket, Note } from "../bracket/bracket.js";
 import type { Engine } from "../engine/engine.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
@@ -12,6 +13,8 @@ export interface NetworkOptions {
   readonly tile: "auto" | "full" | number;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((fraction: number) => void) | undefined;
+  /** Called with the number of tiles before the work on them begins. */
+  readonly onTiles?: ((count: number) => void) | undefined;
 }
 
 /** What the process needs besides pixels. */
@@ -19,8 +22,8 @@ const BASE_BYTES = 200 * 1024 ** 2;
 
 /**
  * Reconstructs a bracket with the network: the whole image at once where memory allows, else overlapping tiles that share
- * their image-wide sums and fade into each other. Of more exposures than the model takes, the reference and those
- * nearest to its own spacing on either side are used.
+ * their image-wide sums and fade into each other. `model.exposures` is how many the engine takes: of a longer bracket, the
+ * reference and those spread evenly over either side are used.
  *
  * @throws SmhdrError UNSUPPORTED for fewer exposures than the model takes, OUT_OF_MEMORY, CANCELLED.
  */
@@ -28,17 +31,47 @@ export async function reconstructNetwork(
   bracket: Bracket,
   model: Pick<Model, "name" | "exposures">,
   engine: Engine,
-  { memory, tile, signal, onProgress }: NetworkOptions,
+  options: NetworkOptions,
 ): Promise<Radiance> {
-  throwIfAborted(signal);
-  const { width, height } = bracket;
+  throwIfAborted(options.signal);
   const chosen = chooseExposures(bracket, model.exposures);
   const exposures = chosen.map((i) => bracket.exposures[i]);
   const shortest = exposures[0].exposureValue;
   const samplers = exposures.map((e) => new ExposureSampler({ ...e, exposureValue: e.exposureValue - shortest }));
+  const data = await reconstructPicture(bracket, samplers, engine, options);
+  // The network's 1.0 is where the shortest exposure it was given clips.
+  const scale = 2 ** -shortest;
+  if (scale !== 1) for (let i = 0; i < data.length; i++) data[i] *= scale;
+  return {
+    width: bracket.width,
+    height: bracket.height,
+    channels: 3,
+    data,
+    encoding: { transfer: "linear", primaries: exposures[0].pixels.encoding.primaries },
+    metadata: {
+      exposureValues: bracket.exposures.map(({ exposureValue }) => exposureValue),
+      reference: bracket.reference,
+      method: "network",
+      model: model.name,
+    },
+  };
+}
+
+/**
+ * The engine's radiance [height, width, 3] of what the samplers read: at once where memory allows, else in tiles. A size beyond
+ * that of the exposures pads them by reflection.
+ * @throws SmhdrError OUT_OF_MEMORY, CANCELLED
+ */
+export async function reconstructPicture(
+  { width, height }: { readonly width: number; readonly height: number },
+  samplers: readonly Pick<ExposureSampler, "read">[],
+  engine: Engine,
+  { memory, tile, signal, onProgress, onTiles }: NetworkOptions,
+): Promise<Float32Array> {
   const resultBytes = width * height * 12;
-  const pixelsAtOnce = Math.floor((memory - resultBytes - BASE_BYTES) / engine.bytesPerPixel(exposures.length));
+  const pixelsAtOnce = Math.floor((memory - resultBytes - BASE_BYTES) / engine.bytesPerPixel(samplers.length));
   const plan = planTiles(width, height, pixelsAtOnce, tile);
+  onTiles?.(plan.tiles.length);
 
   const read = (regions: readonly Region[]) =>
     samplers.map((sampler) => {
@@ -68,26 +101,36 @@ export async function reconstructNetwork(
   const covered = plan.tiles.length > 1 ? new Float32Array(width * height) : undefined;
   for (const region of plan.tiles) {
     throwIfAborted(signal);
-    blend(await run([region], false), region, bracket, data, covered);
+    blend(await run([region], false), region, { width, height }, data, covered);
   }
   engine.clearSums();
   if (covered) for (let p = 0; p < covered.length; p++) for (let c = 0; c < 3; c++) data[3 * p + c] /= covered[p];
-  // The network's 1.0 is where the shortest exposure it was given clips.
-  const scale = 2 ** -shortest;
-  if (scale !== 1) for (let i = 0; i < data.length; i++) data[i] *= scale;
-  return {
-    width,
-    height,
-    channels: 3,
-    data,
-    encoding: { transfer: "linear", primaries: exposures[0].pixels.encoding.primaries },
-    metadata: {
-      exposureValues: bracket.exposures.map(({ exposureValue }) => exposureValue),
-      reference: bracket.reference,
-      method: "network",
-      model: model.name,
-    },
-  };
+  return data;
+}
+
+/** The most exposures of this bracket that a model with these counts can take; undefined where it can take none. */
+export function bestCount(bracket: Bracket, counts: readonly number[]): number | undefined {
+  const possible = counts.filter((count) => canTake(bracket, count));
+  return possible.length > 0 ? Math.max(...possible) : undefined;
+}
+
+/** What to say where a model with these counts does not use the whole bracket; undefined where it does. */
+export function selectionNote(bracket: Bracket, name: string, counts: readonly number[]): Note | undefined {
+  const { exposures, reference } = bracket;
+  const takes = `The model ${name} takes ${listed(counts, "or")} exposures with the reference in the middle`;
+  const count = bestCount(bracket, counts);
+  if (count === exposures.length) return undefined;
+  if (count === undefined) {
+    const has = `${exposures.length} of which number ${reference} is the reference`;
+    return { code: "method", message: `${takes}, not ${has}: merged without a network.` };
+  }
+  const names = chooseExposures(bracket, count).map((i) => basename(exposures[i].name));
+  const used = `${listed(names, "and")} ${names.length > 1 ? "are" : "is"} used`;
+  return { code: "selection", message: `${takes}. Of these ${exposures.length}, ${used}.` };
+}
+
+function listed(parts: readonly (string | number)[], word: string): string {
+  return parts.length < 2 ? parts.join() : `${parts.slice(0, -1).join(", ")} ${word} ${parts.at(-1)}`;
 }
 
 /** How many exposures a model of `count` inputs needs on either side of the reference. */
@@ -97,7 +140,7 @@ function sides(count: number): [below: number, above: number] {
 }
 
 /** Whether a model of `count` inputs can take this bracket: enough exposures on either side of the reference. */
-export function canTake({ exposures, reference }: Bracket, count: number): boolean {
+function canTake({ exposures, reference }: Bracket, count: number): boolean {
   const [below, above] = sides(count);
   return reference >= below && exposures.length - 1 - reference >= above;
 }
@@ -122,7 +165,7 @@ export function chooseExposures(bracket: Bracket, count: number): number[] {
 }
 
 /** Adds a tile to the picture, faded towards its neighbours. */
-export function blend(
+function blend(
   tile: Float32Array,
   region: Region,
   { width, height }: { readonly width: number; readonly height: number },

@@ -1,12 +1,13 @@
 import type { Bracket, Note } from "../bracket/bracket.js";
 import { hasAddon, loadAddon } from "../engine/addon.js";
-import type { Engine, Precision } from "../engine/engine.js";
-import { type DeviceName, selectEngine } from "../engine/select.js";
+import type { Precision } from "../engine/engine.js";
+import type { DeviceName } from "../engine/select.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
-import { loadModel, type Model } from "../model/model.js";
+import { loadModel } from "../model/model.js";
 import { readOnnx } from "../model/onnx/read.js";
-import { canTake, reconstructNetwork } from "./network.js";
+import { LoadedNetwork } from "./loaded-network.js";
+import { bestCount, reconstructNetwork, selectionNote } from "./network.js";
 import { mergeRadiance } from "./radiance.js";
 import { LEAST_TILE } from "./tiles.js";
 
@@ -36,6 +37,8 @@ export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called with the finished fraction in [0, 1]. */
   readonly onProgress?: ((fraction: number) => void) | undefined;
+  /** Called with what a person should know about this merge: exposures left out, another method. */
+  readonly onNote?: ((note: Note) => void) | undefined;
 }
 
 const DEFAULT_MEMORY = 2 * 1024 ** 3;
@@ -46,9 +49,7 @@ const NETWORK_SHARE = 3 / 4;
 export class Reconstructor {
   private constructor(
     private readonly options: ReconstructorOptions,
-    private readonly network:
-      | { readonly model: Pick<Model, "name" | "exposures">; readonly engine: Engine }
-      | undefined,
+    private readonly network: LoadedNetwork | undefined,
     /** What a person should know about how this computes. */
     readonly notes: readonly Note[] = [],
   ) {}
@@ -93,23 +94,33 @@ export class Reconstructor {
       return new Reconstructor(options, undefined);
     }
     const loaded = model?.endsWith(".onnx") ? await readOnnx(model) : await loadModel(model);
-    const { engine, notes } = await selectEngine(loaded, device, threads, precision);
-    return new Reconstructor(options, { model: loaded, engine }, notes);
+    const { network: ready, notes } = await LoadedNetwork.load(loaded, device, threads, precision);
+    return new Reconstructor(options, ready, notes);
   }
 
   /**
-   * Merges a bracket: linear light in which 1.0 is where the shortest exposure clips, showing the reference's moment.
+   * Merges a bracket: linear light in which 1.0 is where the shortest exposure clips, showing the reference's moment. A network
+   * uses all exposures where its model has an extractor for so many, else as many as it can; `onNote` is told.
    * @throws SmhdrError CANCELLED once `signal` has fired; OUT_OF_MEMORY when the work cannot fit `memory`; UNSUPPORTED
    * when the network was asked for and cannot take this bracket.
    */
-  async run(bracket: Bracket, { signal, onProgress }: RunOptions = {}): Promise<Radiance> {
+  async run(bracket: Bracket, { signal, onProgress, onNote }: RunOptions = {}): Promise<Radiance> {
     throwIfAborted(signal);
     const { threads, memory = DEFAULT_MEMORY, tile = "auto", method } = this.options;
     const network = this.network;
-    if (!network || (method === undefined && !canTake(bracket, network.model.exposures))) {
-      return mergeRadiance(bracket, { threads, memory, signal, onProgress });
+    if (!network) return mergeRadiance(bracket, { threads, memory, signal, onProgress });
+    const { name, counts } = network;
+    const exposures = bestCount(bracket, counts);
+    if (exposures === undefined && method === "network") {
+      throw new SmhdrError(
+        "UNSUPPORTED",
+        `exposures: the model ${name} takes ${counts.join(", ")} with the reference in the middle; the bracket has ${bracket.exposures.length} and its reference is number ${bracket.reference}. Use the method "radiance".`,
+      );
     }
+    const note = selectionNote(bracket, name, counts);
+    if (note) onNote?.(note);
+    if (exposures === undefined) return mergeRadiance(bracket, { threads, memory, signal, onProgress });
     const options = { memory: memory * NETWORK_SHARE, tile, signal, onProgress };
-    return reconstructNetwork(bracket, network.model, network.engine, options);
+    return reconstructNetwork(bracket, { name, exposures }, await network.engineFor(exposures), options);
   }
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { createNativeEngine } from "../engine/native.js";
 import type { StepResult, Trainer } from "../engine/trainer.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
+import type { Model } from "../model/model.js";
 import { encodeSafetensors, type StoredTensor } from "../model/safetensors.js";
 import { replaceFile } from "../output/replace-file.js";
 import { type Checkpoint, type Position, writeCheckpoint } from "./checkpoint.js";
@@ -16,6 +17,7 @@ import { epochOrder } from "./patches.js";
 import { writeMaps, writePreview } from "./pictures.js";
 import { reconstructScene } from "./reconstruct-scene.js";
 import type { RunFolder } from "./run-folder.js";
+import { savedModel } from "./saved-model.js";
 import { needsSegments, type SceneSet } from "./scenes.js";
 import { mean, validate } from "./validation.js";
 
@@ -28,6 +30,8 @@ export interface Loop {
   readonly folder: RunFolder;
   readonly config: TrainConfig;
   readonly trainer: Trainer;
+  /** The model that the run adapts, where it does (see savedModel). */
+  readonly base?: Model | undefined;
   readonly scenes: SceneSet;
   readonly validation: readonly Scene[];
   /** Where to go on; the trainer already has its state. */
@@ -310,10 +314,9 @@ class Run {
     const { position, quality } = this;
     try {
       await writeCheckpoint(folder.checkpoint, { config, fingerprint: scenes.fingerprint, position, state, quality });
-      const bytes = encodeSafetensors(new Map(Object.entries(state.averages)), {
-        exposures: String(config.exposures),
-        training: JSON.stringify({ epoch: position.epoch, steps: position.steps, validation: position.validated }),
-      });
+      const training = { epoch: position.epoch, steps: position.steps, validation: position.validated };
+      const saved = savedModel(new Map(Object.entries(state.averages)), config, training, this.loop.base);
+      const bytes = encodeSafetensors(saved.tensors, saved.metadata);
       await replaceFile(folder.model, undefined, (temporary) => writeFile(temporary, bytes));
     } catch (error) {
       this.canWrite = false;

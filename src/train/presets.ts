@@ -60,5 +60,14 @@ const tiny: TrainConfig = {
   metricsEvery: 1,
 };
 
-export const presets = { paper, small, tiny } as const;
+/** Adapts a model to another number of exposures: the extractor alone, without masks. */
+const finetune: TrainConfig = {
+  ...small,
+  curriculum: { plain: 16, rising: 0, falling: 0, peakRatio: 0, changing: true },
+  masks: "none",
+  lossWeights: "uniform",
+  trained: ["conv_first."],
+};
+
+export const presets = { paper, small, tiny, finetune } as const;
 export type PresetName = keyof typeof presets;

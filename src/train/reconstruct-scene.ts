@@ -1,8 +1,6 @@
 import type { Engine } from "../engine/engine.js";
-import { throwIfAborted } from "../errors.js";
-import { blend } from "../reconstruct/network.js";
+import { reconstructPicture } from "../reconstruct/network.js";
 import type { Region } from "../reconstruct/sampler.js";
-import { planTiles } from "../reconstruct/tiles.js";
 import type { Scene } from "./dataset.js";
 import { inputPixel } from "./patches.js";
 
@@ -24,34 +22,35 @@ export async function reconstructScene(
   signal?: AbortSignal,
 ): Promise<Float32Array> {
   const { width, height } = scene;
-  const up = (length: number) => Math.ceil(length / PADDING) * PADDING;
-  const pixels = Math.floor(memory / engine.bytesPerPixel(scene.exposures.length));
-  const plan = planTiles(up(width), up(height), pixels, "auto");
-  const read = (regions: readonly Region[]) =>
-    scene.exposures.map((codes, e) => {
-      const out = new Float32Array(regions.reduce((sum, r) => sum + r.width * r.height, 0) * 6);
+  const samplers = scene.exposures.map((codes, e) => ({
+    read(region: Region, out: Float32Array): void {
       let to = 0;
-      for (const region of regions)
-        for (let y = 0; y < region.height; y++)
-          for (let x = 0; x < region.width; x++, to += 6) {
-            const from = mirror(region.y + y, height) * width + mirror(region.x + x, width);
-            inputPixel(codes, from * 3, scene.exposureValues[e], order, out, to);
-          }
-      return out;
-    });
-  const run = (regions: readonly Region[], record: boolean) => {
-    const [{ width, height }] = regions;
-    return engine.run({ exposures: read(regions), batch: regions.length, height, width, record }, { signal });
-  };
-  engine.clearSums();
-  if (plan.samples.length > 0) await run(plan.samples, true);
-  const data = new Float32Array(width * height * 3);
-  const covered = plan.tiles.length > 1 ? new Float32Array(width * height) : undefined;
-  for (const region of plan.tiles) {
-    throwIfAborted(signal);
-    blend(await run([region], false), region, scene, data, covered);
+      for (let y = 0; y < region.height; y++)
+        for (let x = 0; x < region.width; x++, to += 6) {
+          const from = mirror(region.y + y, height) * width + mirror(region.x + x, width);
+          inputPixel(codes, from * 3, scene.exposureValues[e], order, out, to);
+        }
+    },
+  }));
+  const up = (length: number) => Math.ceil(length / PADDING) * PADDING;
+  const padded = { width: up(width), height: up(height) };
+  return crop(
+    await reconstructPicture(padded, samplers, engine, { memory, tile: "auto", signal }),
+    padded.width,
+    scene,
+  );
+}
+
+/** The upper left width x height pixels of an interleaved RGB picture whose rows have `rowPixels`. */
+export function crop(
+  picture: Float32Array,
+  rowPixels: number,
+  { width, height }: { readonly width: number; readonly height: number },
+): Float32Array {
+  const out = new Float32Array(width * height * 3);
+  for (let y = 0; y < height; y++) {
+    const from = y * rowPixels * 3;
+    out.set(picture.subarray(from, from + width * 3), y * width * 3);
   }
-  engine.clearSums();
-  if (covered) for (let i = 0; i < data.length; i++) data[i] /= covered[Math.floor(i / 3)];
-  return data;
+  return out;
 }

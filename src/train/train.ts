@@ -10,6 +10,7 @@ import { findScenes, readScene, type Scene } from "./dataset.js";
 import { type LoopResult, type ProgressState, runLoop } from "./loop.js";
 import { cutMetrics } from "./metrics.js";
 import { checkUnused, makeRunFolder, type RunFolder, readRunConfig, runFolder } from "./run-folder.js";
+import { checkBase } from "./saved-model.js";
 import { checkScene, folderScenes, type SceneSet, synthesizedScenes } from "./scenes.js";
 
 export interface TrainOptions {
@@ -24,6 +25,8 @@ export interface TrainOptions {
   readonly resume?: boolean | undefined;
   /** Weights to begin with instead of drawn ones. */
   readonly model?: Model | undefined;
+  /** The model that the run adapts: saved is this one with what was trained as its extractor for the run's exposures. */
+  readonly base?: Model | undefined;
   /** VGG-19's weights (safetensors, torchvision's names), for the perceptual term "vgg". */
   readonly vgg?: string | undefined;
   readonly threads?: number | undefined;
@@ -57,6 +60,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       `model: expected one for ${config.exposures} exposures as the configuration says, got one for ${options.model.exposures}.`,
     );
   const trainer = await makeTrainer(config, options, checkpoint, threads);
+  const { base } = options;
+  if (base) checkBase(base, trainer.state().parameters, config);
   const scenes = await openScenes(config, options);
   try {
     if (checkpoint && checkpoint.fingerprint !== scenes.fingerprint)
@@ -74,7 +79,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const { onProgress } = options;
     const from = checkpoint;
     const result = await runLoop({
-      ...{ folder, config, trainer, scenes, validation, from, threads, memory, signal, onProgress },
+      ...{ folder, config, trainer, base, scenes, validation, from, threads, memory, signal, onProgress },
     });
     return { ...result, folder };
   } finally {

@@ -56,6 +56,9 @@ describe("smhdr with ONNX Runtime", { skip }, () => {
     const [{ bytes, exposures }] = jsonLines(exported.stdout);
     assert.equal(bytes, (await readFile(file)).length);
     assert.equal(exposures, 3);
+    const other = await smhdr("export", model, "-o", join(folder, "none.onnx"), "--exposures", "5");
+    assert.equal(other.code, 1);
+    assert.match(other.stderr, /takes 3; got 5.*finetune/);
     const given = await merge("file.exr", ["--model", file]);
     const chosen = await merge("device.exr", ["--model", model, "--device", "onnx:cpu"]);
     assert.deepEqual(given.radiance, chosen.radiance);

@@ -83,7 +83,7 @@ describe("the native engine refuses", () => {
       engine.run({ exposures: Array.from({ length: n }, () => new Float32Array(length)), batch: 1, height, width });
     await assert.rejects(run(3, 12, 16), /multiples of 8/);
     await assert.rejects(run(3, 16, 16, 5), /exposures: number 0 has 5 values/);
-    await assert.rejects(run(4, 16, 16), /width of? ?24|width 24/);
+    await assert.rejects(run(25, 16, 16), /width 24/);
   });
   test("to go on once cancelled", async () => {
     const engine = createNativeEngine(await model("B"));

@@ -51,6 +51,14 @@ function pictures(exposures: number, batch: number, height: number, width: numbe
   };
 }
 
+/** Channels [first, first + count) of [1, C, H, W] as [1, H, W, count]. */
+function channelsLast({ shape: [, c, h, w], data }: StoredTensor, first: number, count: number): Float32Array {
+  return Float32Array.from({ length: h * w * count }, (_, i) => {
+    const [p, k] = [Math.floor(i / count), i % count];
+    return first + k < c ? data[(first + k) * h * w + p] : Number.NaN;
+  });
+}
+
 function worst(a: Float32Array, b: Float32Array): number {
   assert.equal(a.length, b.length);
   return a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0);
@@ -105,11 +113,6 @@ describe("the ONNX engine equals the native one", { skip }, () => {
     const file = join(folder, `${config}_${name}.safetensors`);
     test(`reference numbers: ${config} ${name}`, { skip: existsSync(file) ? false : `${file} is absent` }, async () => {
       const { tensors } = await readSafetensors(file);
-      const channelsLast = ({ shape: [, c, h, w], data }: StoredTensor, first: number, count: number) =>
-        Float32Array.from({ length: h * w * count }, (_, i) => {
-          const [p, k] = [Math.floor(i / count), i % count];
-          return first + k < c ? data[(first + k) * h * w + p] : Number.NaN;
-        });
       const input = tensors.get("input") as StoredTensor;
       const [batch, channels, height, width] = input.shape;
       const n = channels / 6;
@@ -117,6 +120,29 @@ describe("the ONNX engine equals the native one", { skip }, () => {
       const { engine } = await open(await model(config, n));
       const radiance = await engine.run({ exposures, batch, height, width });
       assert.ok(worst(radiance, channelsLast(tensors.get("out_nomask") as StoredTensor, 0, 3)) <= 1e-4);
+    });
+  }
+
+  for (const [config, n] of [
+    ["D", 2],
+    ["D", 7],
+    ["B", 4],
+    ["B", 9],
+  ] as const) {
+    test(`PyTorch's numbers where ${n} exposures do not divide the width: ${config}`, async () => {
+      const { tensors } = await readSafetensors(join(shipped, "any_inputs.safetensors"));
+      const input = tensors.get(`${config}_n${n}/input`) as StoredTensor;
+      const [batch, , height, width] = input.shape;
+      const weights = await model(config, n);
+      const pass = {
+        exposures: Array.from({ length: n }, (_, i) => channelsLast(input, 6 * i, 6)),
+        batch,
+        height,
+        width,
+      };
+      const expected = channelsLast(tensors.get(`${config}_n${n}/out`) as StoredTensor, 0, 3);
+      assert.ok(worst(await createNativeEngine(weights, 2).run(pass), expected) <= 5e-6);
+      assert.ok(worst(await (await open(weights)).engine.run(pass), expected) <= 5e-6);
     });
   }
 });

@@ -27,7 +27,7 @@ struct StageConfig {
 };
 
 /// Everything the shapes of the weights determine. The number of exposures is not among it: the same body takes any
-/// number n for which 4n divides the width.
+/// number up to its width (docs/exposures.md).
 struct NetworkConfig {
   int width = 0;
   std::vector<StageConfig> stages;

@@ -85,7 +85,9 @@ struct Kernels {
   void (*exposure_mix)(const float* x, NormWeights weights, const void* product, int channels, int count, float* out,
                        float* scratch);
 
-  void (*fold)(const float* features, int channels, int exposures, int slot, int64_t count, float* out);
+  /// `starts`: the n + 1 boundaries of slots and groups; `share`: 1 / the groups that have channel j of the slot.
+  void (*fold)(const float* features, int channels, const int* starts, int exposures, int slot, const float* share,
+               int64_t count, float* out);
   void (*add)(const float* a, const float* b, int64_t count, float* out);
 
   // Backward. The gradients in the args are one slot's accumulators, used by one thread at a time.

@@ -131,18 +131,24 @@ static void exposure_mix(const float* x, NormWeights weights, const void* produc
   scatter_tokens(tokens, channels, count, nullptr, out);
 }
 
-static void fold(const float* features, int channels, int exposures, int slot, int64_t count, float* out) {
-  const int width = channels / exposures;
-  const float share = 1.0f / exposures;
+static void fold(const float* features, int channels, const int* starts, int exposures, int slot, const float* share,
+                 int64_t count, float* out) {
+  const int width = starts[slot + 1] - starts[slot];
+  const int common = channels / exposures;  // channels that every group has; some have one more
   for (int64_t p = 0; p < count; ++p) {
     const float* in = features + p * channels;
-    float* to = out + p * channels + slot * width;
+    float* to = out + p * channels + starts[slot];
     for_channels(
-        width, [&](int c, int n) __attribute__((always_inline)) {
+        common, [&](int c, int n) __attribute__((always_inline)) {
           Vec total = load_some(in + c, n);
-          for (int g = 1; g < exposures; ++g) total += load_some(in + g * width + c, n);
-          store_some(to + c, total * share, n);
+          for (int g = 1; g < exposures; ++g) total += load_some(in + starts[g] + c, n);
+          store_some(to + c, total * share[0], n);
         });
+    if (width == common) continue;
+    float total = 0;
+    for (int g = 0; g < exposures; ++g)
+      if (starts[g + 1] - starts[g] == width) total += in[starts[g] + common];
+    to[common] = total * share[common];
   }
 }
 

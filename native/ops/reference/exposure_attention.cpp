@@ -5,16 +5,29 @@
 
 namespace smhdr::reference {
 
+namespace {
+
+/// The reference's slot: its first channel and how many it has.
+struct Slot {
+  int first, size;
+  explicit Slot(const ExposureAttentionArgs& a)
+      : first(part_start(a.exposures / 2, a.exposures, a.x.channels)),
+        size(part_start(a.exposures / 2 + 1, a.exposures, a.x.channels) - first) {}
+  int channel(int c) const { return first + c % size; }
+};
+
+}  // namespace
+
 void exposure_attention(const ExposureAttentionArgs& a) {
-  const int channels = a.x.channels, slot = channels / a.exposures, heads = 4 * a.exposures, depth = channels / heads;
+  const int channels = a.x.channels, heads = exposure_heads(channels, a.exposures);
+  const Slot slot(a);
   const int64_t area = int64_t{a.x.height} * a.x.width;
   Buffer z = Buffer::like(a.x, channels), tiled = Buffer::like(a.x, channels), q = Buffer::like(a.x, channels),
          k = Buffer::like(a.x, channels), v = Buffer::like(a.x, channels), mixed = Buffer::like(a.x, channels),
          result = Buffer::like(a.x, channels);
   layer_norm(a.x, a.weights.norm, z.view);
   for (int64_t p = 0; p < a.x.pixels(); ++p)
-    for (int c = 0; c < channels; ++c)
-      tiled.view.data[p * channels + c] = z.view.data[p * channels + a.exposures / 2 * slot + c % slot];
+    for (int c = 0; c < channels; ++c) tiled.view.data[p * channels + c] = z.view.data[p * channels + slot.channel(c)];
   linear(tiled.view, a.weights.q, nullptr, q.view);
   linear(z.view, a.weights.k, nullptr, k.view);
   linear(z.view, a.weights.v, nullptr, v.view);
@@ -30,7 +43,6 @@ void exposure_attention(const ExposureAttentionArgs& a) {
                 double(z.view.image(b).data[p * channels + i]) * z.view.image(b).data[p * channels + j] / double(area);
     share_sums(a.sums, grams);
   }
-  std::vector<double> attention(size_t(depth) * depth);
   for (int b = 0; b < a.x.batch; ++b) {
     const float *qi = q.view.image(b).data, *ki = k.view.image(b).data, *vi = v.view.image(b).data;
     // sum over pixels of (left row of weights . z) (right row . z); the query's rows read the reference's channels.
@@ -44,7 +56,7 @@ void exposure_attention(const ExposureAttentionArgs& a) {
           sum += double(image_left[p * channels + row]) * image_right[p * channels + column];
         return sum;
       }
-      const auto source = [&](int c, bool query) { return query ? a.exposures / 2 * slot + c % slot : c; };
+      const auto source = [&](int c, bool query) { return query ? slot.channel(c) : c; };
       for (int i = 0; i < channels; ++i)
         for (int j = 0; j < channels; ++j)
           sum += double(left[row * channels + i]) * right[column * channels + j] *
@@ -55,11 +67,13 @@ void exposure_attention(const ExposureAttentionArgs& a) {
       return std::fmax(std::sqrt(std::fmax(inner(weights, row, query, weights, row, query), 0.0)), 1e-12);
     };
     for (int h = 0; h < heads; ++h) {
+      const int start = part_start(h, heads, channels), depth = part_start(h + 1, heads, channels) - start;
+      std::vector<double> attention(size_t(depth) * depth);
       for (int i = 0; i < depth; ++i) {
-        const int row = h * depth + i;
+        const int row = start + i;
         double largest = -INFINITY, total = 0;
         for (int j = 0; j < depth; ++j) {
-          const int column = h * depth + j;
+          const int column = start + j;
           attention[i * depth + j] = inner(a.weights.q, row, true, a.weights.k, column, false) /
                                      (norm(a.weights.q, row, true) * norm(a.weights.k, column, false));
           largest = std::fmax(largest, attention[i * depth + j]);
@@ -71,8 +85,8 @@ void exposure_attention(const ExposureAttentionArgs& a) {
       for (int64_t p = 0; p < area; ++p)
         for (int i = 0; i < depth; ++i) {
           double sum = 0;
-          for (int j = 0; j < depth; ++j) sum += attention[i * depth + j] * vi[p * channels + h * depth + j];
-          mixed.view.image(b).data[p * channels + h * depth + i] = static_cast<float>(sum);
+          for (int j = 0; j < depth; ++j) sum += attention[i * depth + j] * vi[p * channels + start + j];
+          mixed.view.image(b).data[p * channels + start + i] = static_cast<float>(sum);
         }
     }
   }
@@ -83,7 +97,8 @@ void exposure_attention(const ExposureAttentionArgs& a) {
 
 void exposure_attention_backward(const ExposureAttentionBackwardArgs& args) {
   const ExposureAttentionArgs& a = args.forward;
-  const int channels = a.x.channels, slot = channels / a.exposures, heads = 4 * a.exposures, depth = channels / heads;
+  const int channels = a.x.channels, heads = exposure_heads(channels, a.exposures);
+  const Slot slot(a);
   const int64_t area = int64_t{a.x.height} * a.x.width;
   Buffer z = Buffer::like(a.x, channels), tiled = Buffer::like(a.x, channels), q = Buffer::like(a.x, channels),
          k = Buffer::like(a.x, channels), v = Buffer::like(a.x, channels), mixed = Buffer::like(a.x, channels),
@@ -91,9 +106,8 @@ void exposure_attention_backward(const ExposureAttentionBackwardArgs& args) {
          grad_k = Buffer::like(a.x, channels), grad_v = Buffer::like(a.x, channels),
          grad_z = Buffer::like(a.x, channels), grad_tiled = Buffer::like(a.x, channels);
   layer_norm(a.x, a.weights.norm, z.view);
-  const int first = a.exposures / 2 * slot;
   for (int64_t p = 0; p < a.x.pixels(); ++p)
-    for (int c = 0; c < channels; ++c) tiled.view.data[p * channels + c] = z.view.data[p * channels + first + c % slot];
+    for (int c = 0; c < channels; ++c) tiled.view.data[p * channels + c] = z.view.data[p * channels + slot.channel(c)];
   linear(tiled.view, a.weights.q, nullptr, q.view);
   linear(z.view, a.weights.k, nullptr, k.view);
   linear(z.view, a.weights.v, nullptr, v.view);
@@ -109,7 +123,7 @@ void exposure_attention_backward(const ExposureAttentionBackwardArgs& args) {
       return sum;
     };
     for (int h = 0; h < heads; ++h) {
-      const int start = h * depth;
+      const int start = part_start(h, heads, channels), depth = part_start(h + 1, heads, channels) - start;
       std::vector<double> query_norm(depth), key_norm(depth), cosine(depth * depth), attention(depth * depth),
           grad_dot(depth * depth), grad_query_norm(depth), grad_key_norm(depth);
       for (int i = 0; i < depth; ++i) {
@@ -161,7 +175,7 @@ void exposure_attention_backward(const ExposureAttentionBackwardArgs& args) {
   linear_backward(tiled.view, a.weights.q, grad_q.view, args.gradients.q, nullptr, grad_tiled.view);
   for (int64_t p = 0; p < a.x.pixels(); ++p)
     for (int c = 0; c < channels; ++c)
-      grad_z.view.data[p * channels + first + c % slot] += grad_tiled.view.data[p * channels + c];
+      grad_z.view.data[p * channels + slot.channel(c)] += grad_tiled.view.data[p * channels + c];
   layer_norm_backward(a.x, a.weights.norm, grad_z.view, args.gradients.norm, grad_z.view);
   for (int64_t i = 0; i < grad_z.view.size(); ++i) args.grad_x.data[i] = args.grad_out.data[i] + grad_z.view.data[i];
 }

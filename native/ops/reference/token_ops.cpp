@@ -67,12 +67,17 @@ void share_sums(ImageSums* sums, std::vector<std::vector<double>>& images) {
 }
 
 void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) {
-  const int width = out.channels / exposures;
+  const auto start = [&](int part) { return part_start(part, exposures, out.channels); };
   for (int64_t p = 0; p < out.pixels(); ++p)
-    for (int j = 0; j < width; ++j) {
+    for (int j = 0; j < start(slot + 1) - start(slot); ++j) {
       double sum = 0;
-      for (int g = 0; g < exposures; ++g) sum += features.data[p * features.channels + g * width + j];
-      out.data[p * out.channels + slot * width + j] = static_cast<float>(sum / exposures);
+      int groups = 0;
+      for (int g = 0; g < exposures; ++g)
+        if (start(g) + j < start(g + 1)) {
+          sum += features.data[p * features.channels + start(g) + j];
+          ++groups;
+        }
+      out.data[p * out.channels + start(slot) + j] = static_cast<float>(sum / groups);
     }
 }
 
@@ -150,12 +155,16 @@ void mlp_backward(const MlpBackwardArgs& a) {
 }
 
 void fold_exposure_backward(ConstTensor grad_out, int exposures, int slot, Tensor grad_features) {
-  const int width = grad_out.channels / exposures;
+  const auto start = [&](int part) { return part_start(part, exposures, grad_out.channels); };
   for (int64_t p = 0; p < grad_out.pixels(); ++p)
-    for (int c = 0; c < grad_features.channels; ++c)
-      grad_features.data[p * grad_features.channels + c] =
-          c < width * exposures ? grad_out.data[p * grad_out.channels + slot * width + c % width] / float(exposures)
-                                : 0.0f;
+    for (int g = 0; g < exposures; ++g)
+      for (int j = 0; start(g) + j < start(g + 1); ++j) {
+        int groups = 0;
+        for (int other = 0; other < exposures; ++other) groups += start(other) + j < start(other + 1);
+        const int from = start(slot) + j;
+        grad_features.data[p * grad_features.channels + start(g) + j] =
+            from < start(slot + 1) ? grad_out.data[p * grad_out.channels + from] / float(groups) : 0.0f;
+      }
 }
 
 }  // namespace smhdr::reference

@@ -1,4 +1,5 @@
 import { SmhdrError } from "../../errors.js";
+import { channelParts, exposureHeads } from "../exposure-slots.js";
 import type { Model } from "../model.js";
 import { elementTypeCode, type GraphBuilder, type Value } from "./graph.js";
 
@@ -56,6 +57,10 @@ class Network {
   private windows: { readonly take: Value; readonly put: Value }[] = [];
   private shiftMask: Value = "";
   private positionIndex: Value = "";
+  /** [C, slot]: which channel of the reference's slot each channel of the query reads. */
+  private tiling: Value = "";
+  /** [C, C]: 0 within a head of the attention between exposures, so low elsewhere that softmax gives exactly 0. */
+  private headMask: Value = "";
 
   constructor(
     private readonly graph: GraphBuilder,
@@ -64,10 +69,10 @@ class Network {
     this.channels = model.width;
     this.exposures = model.exposures;
     this.stages = readStages(model);
-    if (this.channels % (4 * this.exposures) !== 0) {
+    if (this.exposures > this.channels) {
       throw new SmhdrError(
         "UNSUPPORTED",
-        `exposures: a network of width ${this.channels} takes n exposures where 4n divides ${this.channels}; got ${this.exposures}.`,
+        `exposures: a network of width ${this.channels} takes at most ${this.channels}; got ${this.exposures}.`,
       );
     }
   }
@@ -94,6 +99,7 @@ class Network {
 
     const [batch, , height, width] = graph.split(graph.node("Shape", [input]), [1, 1, 1, 1], 0);
     this.addSizes(batch, height, width);
+    this.addChannelConstants();
     this.addMix(batch, mode);
     const expanded = graph.node("Expand", [givenSums, graph.int64([sumsCount])]);
     const isGiven = graph.node("Equal", [mode, graph.int64(SUMS_MODE.given)]);
@@ -254,6 +260,19 @@ class Network {
     this.positionIndex = graph.int32("relative_position_index", [TOKENS, TOKENS], index);
   }
 
+  private addChannelConstants(): void {
+    const { graph, channels: c, exposures: n } = this;
+    const [first, end] = channelParts(n, c)[n >> 1];
+    const slot = end - first;
+    const tiling = new Float32Array(c * slot);
+    for (let i = 0; i < c; i++) tiling[i * slot + (i % slot)] = 1;
+    this.tiling = graph.float32("query_tiling", [c, slot], tiling);
+    const mask = new Float32Array(c * c).fill(-10_000);
+    for (const [from, to] of channelParts(exposureHeads(c, n), c))
+      for (let i = from; i < to; i++) mask.fill(0, i * c + from, i * c + to);
+    this.headMask = graph.float32("exposure_head_mask", [c, c], mask);
+  }
+
   /** [batch, batch]: what each image uses is this times what each image has, plus what was given. */
   private addMix(batch: Value, mode: Value): void {
     const { graph } = this;
@@ -283,9 +302,26 @@ class Network {
       x = this.convolution(padded, `conv_first.${i}`, [c, i === 0 ? 6 : c, 3, 3], 1, false);
     }
     const anchor = graph.node("Gather", [this.reshape(x, shaped(-1, n, c)), graph.int64(n >> 1)], { axis: 1 });
-    const groups = this.reshape(x, shaped(-1, n, c / n));
-    const folded = graph.node("ReduceMean", [groups, graph.int64([1])], { keepdims: 0 });
-    return { features: this.toTokens(this.reshape(folded, shaped(-1, c))), anchor };
+    return { features: this.toTokens(this.fold(x, shaped)), anchor };
+  }
+
+  /** Channel j of a slot is the mean over the groups that have a channel j; a slot has the channels of its group. */
+  private fold(x: Value, shaped: (...lead: number[]) => Value): Value {
+    const { graph, channels: c, exposures: n } = this;
+    const parts = channelParts(n, c);
+    const widest = Math.ceil(c / n);
+    if (c % n === 0) {
+      const groups = this.reshape(x, shaped(-1, n, widest));
+      return this.reshape(graph.node("ReduceMean", [groups, graph.int64([1])], { keepdims: 0 }), shaped(-1, c));
+    }
+    const means = new Float32Array(widest * c);
+    for (let j = 0; j < widest; j++) {
+      const having = parts.filter(([start, end]) => start + j < end);
+      for (const [start] of having) means[j * c + start + j] = 1 / having.length;
+    }
+    const folded = graph.node("Conv", [x, graph.float32("fold", [widest, c, 1, 1], means)]);
+    const kept = parts.flatMap(([start, end], i) => Array.from({ length: end - start }, (_, j) => i * widest + j));
+    return graph.node("Gather", [this.reshape(folded, shaped(-1, n * widest)), graph.int64(kept)], { axis: 1 });
   }
 
   private maskedBlock(x: Value, name: string, shifted: number, heads: number): Value {
@@ -336,8 +372,7 @@ class Network {
   /** Everything between normalisation and result is one C x C product an image, which the Gram matrix of z tells. */
   private exposureBlock(x: Value, name: string): Value {
     const { graph, channels: c, exposures: n } = this;
-    const [slot, heads, depth] = [c / n, 4 * n, c / (4 * n)];
-    const first = (n >> 1) * slot;
+    const [first, end] = channelParts(n, c)[n >> 1];
     const z = this.norm(x, `${name}norm1_x.body`);
     // Row by row, then over the rows: float32 sums over all pixels at once would lose digits.
     const rows = this.reshape(z, this.image);
@@ -346,24 +381,23 @@ class Network {
     const own = this.reshape(graph.node("Div", [mean, this.rowLength]), [-1, c * c]);
     const gram = this.reshape(this.shareSums(own), [-1, 1, c, c]);
 
-    const matrix = (part: string, ...shape: number[]) =>
-      this.reshape(this.weight(`${name}attn.${part}.weight`, [c, c, 1, 1]), shape);
-    // The query reads the reference's channels, tiled: its weights act on their sum over the tiles.
-    const tiles = graph.node("ReduceSum", [matrix("q", c, n, slot), graph.int64([1])], { keepdims: 0 });
-    const query = this.reshape(tiles, [heads, depth, slot]);
-    const key = matrix("k", heads, depth, c);
-    const queryGram = graph.node("MatMul", [query, this.slice(gram, first, first + slot, 2)]);
+    const matrix = (part: string) => this.reshape(this.weight(`${name}attn.${part}.weight`, [c, c, 1, 1]), [c, c]);
+    // The query reads the reference's channels, tiled: each of its weights acts on the channel it finds there.
+    const query = graph.node("MatMul", [matrix("q"), this.tiling]);
+    const key = matrix("k");
+    const queryGram = graph.node("MatMul", [query, this.slice(gram, first, end, 2)]);
     const keyGram = graph.node("MatMul", [key, gram]);
     const length = (product: Value, weights: Value) => {
       const squared = graph.node("ReduceSum", [graph.node("Mul", [product, weights]), graph.int64([-1])]);
       return graph.node("Sqrt", [graph.node("Max", [squared, graph.number(1e-24)])]);
     };
-    const queryNorm = length(this.slice(queryGram, first, first + slot, 3), query);
+    const queryNorm = length(this.slice(queryGram, first, end, 3), query);
     const keyNorm = this.transpose(length(keyGram, key), 0, 1, 3, 2);
-    const dots = graph.node("MatMul", [queryGram, this.transpose(key, 0, 2, 1)]);
+    const dots = graph.node("MatMul", [queryGram, this.transpose(key, 1, 0)]);
     const cosines = graph.node("Div", [graph.node("Div", [dots, queryNorm]), keyNorm]);
-    const attended = graph.node("MatMul", [graph.node("Softmax", [cosines]), matrix("v", heads, depth, c)]);
-    const product = graph.node("MatMul", [matrix("project_out", c, c), this.reshape(attended, [-1, c, c])]);
+    const attention = graph.node("Softmax", [this.add(cosines, this.headMask)]);
+    const attended = graph.node("MatMul", [attention, matrix("v")]);
+    const product = graph.node("MatMul", [matrix("project_out"), this.reshape(attended, [-1, c, c])]);
     const mixed = graph.node("MatMul", [this.reshape(z, this.batchShape), this.transpose(product, 0, 2, 1)]);
     const out = this.add(x, this.reshape(mixed, [-1, c]));
     const hidden = this.sizeOf(`${name}mlp.fc1.bias`);
