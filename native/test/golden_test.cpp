@@ -33,7 +33,7 @@ double difference(ConstTensor value, const StoredTensor& stored) {
   double largest = 0;
   for (size_t i = 0; i < expected.size(); ++i) {
     const double d = std::fabs(double(value.data[i]) - expected[i]);
-    if (!(d <= largest)) largest = d;
+    if (!(d <= largest)) largest = std::isnan(d) ? INFINITY : d;
   }
   return largest;
 }
@@ -49,7 +49,7 @@ struct Comparison final : Trace {
     for (float v : it->second.values) scale = std::max(scale, std::fabs(double(v)));
     const double d = difference(value, it->second) / scale;
     if (!(d <= 1e-4)) std::printf("  trace %s: %g\n", name.c_str(), d);
-    if (!(d <= worst)) worst = d;
+    if (!(d <= worst)) worst = std::isnan(d) ? INFINITY : d;
     ++compared;
   }
 };

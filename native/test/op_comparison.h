@@ -81,7 +81,7 @@ inline void compare(const std::string& name, int64_t out_size, const std::functi
     double worst = 0, squares = 0;
     for (int64_t i = 0; i < out_size; ++i) {
       const double d = std::fabs(double(got[i]) - expected[i]) / scale;
-      if (!(d <= worst)) worst = d;
+      if (!(d <= worst)) worst = std::isnan(d) ? INFINITY : d;
       squares += d * d;
     }
     const double mean = std::sqrt(squares / double(out_size)), limit = std::max(tolerance, least);
