@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <initializer_list>
 
 namespace smhdr {
 
@@ -15,6 +14,9 @@ bool cpu_has(CpuIsa isa) {
   if (isa == CpuIsa::avx512)
     return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+#if defined(SMHDR_HAS_NEON)
+  if (isa == CpuIsa::neon) return true;  // part of every aarch64
 #endif
   return false;
 }
@@ -33,6 +35,8 @@ const char* cpu_isa_name(CpuIsa isa) {
       return "avx512";
     case CpuIsa::avx2:
       return "avx2";
+    case CpuIsa::neon:
+      return "neon";
     case CpuIsa::generic:
       break;
   }
@@ -41,13 +45,14 @@ const char* cpu_isa_name(CpuIsa isa) {
 
 CpuIsa cpu_isa() {
   static const CpuIsa chosen = [] {
-    if (const char* forced = std::getenv("SMHDR_ISA")) {
-      for (CpuIsa isa : {CpuIsa::generic, CpuIsa::avx2, CpuIsa::avx512})
-        if (std::strcmp(forced, cpu_isa_name(isa)) == 0 && cpu_has(isa)) return isa;
+    const char* forced = std::getenv("SMHDR_ISA");
+    CpuIsa best = CpuIsa::generic;
+    for (CpuIsa isa : kCpuIsas) {
+      if (!cpu_has(isa)) continue;
+      if (forced && std::strcmp(forced, cpu_isa_name(isa)) == 0) return isa;
+      best = isa;
     }
-    for (CpuIsa isa : {CpuIsa::avx512, CpuIsa::avx2})
-      if (cpu_has(isa)) return isa;
-    return CpuIsa::generic;
+    return best;
   }();
   return chosen;
 }

@@ -3,9 +3,16 @@
 
 namespace smhdr {
 
-enum class CpuIsa { generic, avx2, avx512 };
+enum class CpuIsa { generic, avx2, avx512, neon };
 
-/// The best set this processor has, or the one the environment variable SMHDR_ISA names (generic, avx2, avx512);
+/// The sets there are for this architecture, the best last.
+#if defined(__aarch64__)
+inline constexpr CpuIsa kCpuIsas[] = {CpuIsa::generic, CpuIsa::neon};
+#else
+inline constexpr CpuIsa kCpuIsas[] = {CpuIsa::generic, CpuIsa::avx2, CpuIsa::avx512};
+#endif
+
+/// The best set this processor has, or the one the environment variable SMHDR_ISA names (generic, avx2, avx512, neon);
 /// a name the processor or the build does not have is ignored.
 CpuIsa cpu_isa();
 

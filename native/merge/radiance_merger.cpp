@@ -284,6 +284,9 @@ Status RadianceMerger::merge(int64_t y0, int64_t y1, std::span<const ExposureRow
   if (cpu_isa() == CpuIsa::avx512)
     kernel = cpu::avx512::radiance_merge, scratch_bytes = cpu::avx512::radiance_merge_scratch;
 #endif
+#if defined(SMHDR_HAS_NEON)
+  if (cpu_isa() == CpuIsa::neon) kernel = cpu::neon::radiance_merge, scratch_bytes = cpu::neon::radiance_merge_scratch;
+#endif
 
   const int64_t bytes = (scratch_bytes(m) + 63) / 64 * 64;
   struct Free {

@@ -235,6 +235,9 @@ std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, [[maybe_unused]] CpuIsa isa,
   if (isa == CpuIsa::avx2) return std::make_unique<CpuOps>(pool, avx2::kernels());
   if (isa == CpuIsa::avx512) return std::make_unique<CpuOps>(pool, avx512::kernels());
 #endif
+#if defined(SMHDR_HAS_NEON)
+  if (isa == CpuIsa::neon) return std::make_unique<CpuOps>(pool, neon::kernels());
+#endif
   return std::make_unique<CpuOps>(pool, generic::kernels());
 }
 

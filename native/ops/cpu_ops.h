@@ -10,6 +10,10 @@
 
 #include "ops/cpu/kernels.h"
 
+#if defined(SMHDR_SANITIZE_ADDRESS)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace smhdr {
 
 /// Grows and never shrinks; 64-byte aligned.
@@ -20,6 +24,11 @@ class Scratch {
       memory_.reset(new (std::align_val_t{64}) float[floats]);
       size_ = floats;
     }
+#if defined(SMHDR_SANITIZE_ADDRESS)
+    // What an earlier, larger request left behind must not hide that this one is too small.
+    ASAN_UNPOISON_MEMORY_REGION(memory_.get(), floats * sizeof(float));
+    ASAN_POISON_MEMORY_REGION(memory_.get() + floats, (size_ - floats) * sizeof(float));
+#endif
     return memory_.get();
   }
 

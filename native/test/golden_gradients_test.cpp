@@ -149,7 +149,7 @@ void run_all(Ops& ops) {
 int main() {
   run_all(*make_reference_ops());
   ThreadPool pool(3);
-  for (CpuIsa isa : {CpuIsa::generic, CpuIsa::avx2, CpuIsa::avx512}) {
+  for (CpuIsa isa : kCpuIsas) {
     if (cpu_has(isa)) {
       run_all(*make_cpu_ops(pool, isa));
     } else {

@@ -93,7 +93,7 @@ int main() {
   for (const Case& c : kCases)
     if (!c.slow) run(c, *reference, true);
   ThreadPool pool(3);
-  for (CpuIsa isa : {CpuIsa::generic, CpuIsa::avx2, CpuIsa::avx512}) {
+  for (CpuIsa isa : kCpuIsas) {
     if (!cpu_has(isa)) {
       ++test::skipped;
       std::printf("skipped %s: this processor or build has none\n", cpu_isa_name(isa));

@@ -127,6 +127,9 @@ void check_kernels(const Scene& scene) {
     {CpuIsa::avx2, cpu::avx2::radiance_merge, cpu::avx2::radiance_merge_scratch},
     {CpuIsa::avx512, cpu::avx512::radiance_merge, cpu::avx512::radiance_merge_scratch},
 #endif
+#if defined(SMHDR_HAS_NEON)
+    {CpuIsa::neon, cpu::neon::radiance_merge, cpu::neon::radiance_merge_scratch},
+#endif
   };
   for (const auto& k : kernels) {
     if (!cpu_has(k.isa)) {

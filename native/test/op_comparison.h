@@ -47,7 +47,7 @@ inline std::vector<Implementation> implementations;
 /// Fills `implementations`: every instruction set of this machine, on one thread and on three; bf16 too, if asked for.
 inline void find_implementations(bool with_bf16 = false) {
   static ThreadPool one(1), three(3);
-  for (CpuIsa isa : {CpuIsa::generic, CpuIsa::avx2, CpuIsa::avx512}) {
+  for (CpuIsa isa : kCpuIsas) {
     if (!cpu_has(isa)) {
       ++skipped;
       std::printf("skipped %s: this processor or build has none\n", cpu_isa_name(isa));

@@ -131,6 +131,9 @@ const Kernels& kernels();
 namespace avx512 {
 const Kernels& kernels();
 }
+namespace neon {
+const Kernels& kernels();
+}
 /// Forward products of bfloat16 pairs, for even channels, hidden layers and head sizes; the rest is avx512's.
 namespace avx512_bf16 {
 const Kernels& kernels();

@@ -24,6 +24,7 @@ using MergeBlock = void (*)(const MergeModel& model, const ExposureRows* rows, i
 SMHDR_DECLARE(generic)
 SMHDR_DECLARE(avx2)
 SMHDR_DECLARE(avx512)
+SMHDR_DECLARE(neon)
 #undef SMHDR_DECLARE
 
 }  // namespace smhdr::cpu

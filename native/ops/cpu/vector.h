@@ -4,6 +4,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(SMHDR_NEON)  // every aarch64 has it: CMakeLists.txt says which set is to use it
+#include <arm_neon.h>
 #endif
 
 #include <cstdint>
@@ -20,6 +22,9 @@ constexpr int kColumns = 4;  // vectors of tokens in a register block
 #elif defined(__AVX2__)
 constexpr int kLanes = 8;
 constexpr int kColumns = 2;
+#elif defined(SMHDR_NEON)
+constexpr int kLanes = 4;
+constexpr int kColumns = 4;  // 24 sums, 4 inputs and a weight of 32 registers
 #else
 constexpr int kLanes = 4;
 constexpr int kColumns = 2;
@@ -48,6 +53,8 @@ SMHDR_INLINE Vec max(Vec a, Vec b) {
   return _mm512_max_ps(a, b);
 #elif defined(__AVX2__)
   return _mm256_max_ps(a, b);
+#elif defined(SMHDR_NEON)
+  return vmaxq_f32(a, b);
 #else
   return a > b ? a : b;
 #endif
@@ -57,6 +64,8 @@ SMHDR_INLINE Vec min(Vec a, Vec b) {
   return _mm512_min_ps(a, b);
 #elif defined(__AVX2__)
   return _mm256_min_ps(a, b);
+#elif defined(SMHDR_NEON)
+  return vminq_f32(a, b);
 #else
   return a < b ? a : b;
 #endif
@@ -103,19 +112,12 @@ SMHDR_INLINE void store_part(float* p, Vec v, int n) {
 SMHDR_INLINE float sum(Vec v) {
 #if defined(__AVX512F__)
   return _mm512_reduce_add_ps(v);
+#elif defined(SMHDR_NEON)
+  return vaddvq_f32(v);
 #else
   float total = 0;
   for (int i = 0; i < kLanes; ++i) total += v[i];
   return total;
-#endif
-}
-SMHDR_INLINE float largest(Vec v) {
-#if defined(__AVX512F__)
-  return _mm512_reduce_max_ps(v);
-#else
-  float best = v[0];
-  for (int i = 1; i < kLanes; ++i) best = v[i] > best ? v[i] : best;
-  return best;
 #endif
 }
 
@@ -124,6 +126,8 @@ SMHDR_INLINE Vec square_root(Vec v) {
   return _mm512_sqrt_ps(v);
 #elif defined(__AVX2__)
   return _mm256_sqrt_ps(v);
+#elif defined(SMHDR_NEON)
+  return vsqrtq_f32(v);
 #else
   Vec out;
   for (int i = 0; i < kLanes; ++i) out[i] = __builtin_sqrtf(v[i]);
@@ -146,7 +150,8 @@ SMHDR_INLINE Vec exp2(Vec x) {
   return reinterpret_cast<Vec>(reinterpret_cast<IntVec>(p) + (reinterpret_cast<IntVec>(shifted) << 23));
 }
 
-/// 1 / v to 1e-7 for positive v below 2^126: an estimate and one Newton step cost a third of a division.
+/// 1 / v to 1e-7 for positive v below 2^126: an estimate and one Newton step cost a third of a division. (NEON's estimate
+/// has 8 bits and would need two steps, five instructions for one: not without a measurement on such a processor.)
 SMHDR_INLINE Vec reciprocal(Vec v) {
 #if defined(__AVX512F__)
   const Vec estimate = _mm512_rcp14_ps(v);
