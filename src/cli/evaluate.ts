@@ -157,7 +157,8 @@ async function chooseMethod(
     return { restore: mergeScene, label: "radiance merge" };
   }
   const loaded = model?.endsWith(".onnx") ? await readOnnx(model) : await loadModel(model);
-  const { network, notes } = await LoadedNetwork.load(loaded, device, threads);
+  // In fp32 everywhere: a measure must not depend on the processor it is taken on.
+  const { network, notes } = await LoadedNetwork.load(loaded, device, threads, "fp32");
   for (const note of notes) reporter.note(note);
   return { restore: (scene, options) => restoreByNetwork(scene, network, options), label: basename(loaded.name) };
 }

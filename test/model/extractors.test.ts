@@ -74,8 +74,8 @@ test("all exposures are used where there is an extractor, else as many as fit, w
   const model = withExtractor(small, 5, extractor(0.7));
   const path = join(folder, "five.safetensors");
   await writeFile(path, encodeSafetensors(model.tensors, { exposures: "3" }));
-  const reconstructor = await Reconstructor.load({ model: path, threads: 1 });
-  const explicit = await Reconstructor.load({ model: path, threads: 1, method: "network" });
+  const reconstructor = await Reconstructor.load({ model: path, threads: 1, precision: "fp32" });
+  const explicit = await Reconstructor.load({ model: path, threads: 1, precision: "fp32", method: "network" });
   const run = async (count: number, reference?: number, by = reconstructor) => {
     const notes: string[] = [];
     const bracket = await bracketOf(count, reference);
