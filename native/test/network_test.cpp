@@ -59,7 +59,7 @@ struct Picture {
 void test_composed() {
   const Model model = random_model();
   ThreadPool pool(2);
-  for (auto [n, h, w, batch] : {std::tuple{3, 64, 72, 1}, {2, 72, 136, 2}, {6, 80, 64, 1}}) {
+  for (auto [n, h, w, batch] : {std::tuple{3, 64, 72, 1}, {2, 72, 136, 2}, {6, 80, 64, 1}, {4, 64, 64, 1}, {5, 64, 72, 1}, {7, 64, 64, 1}}) {
     Picture picture(n, h, w, batch);
     const Composed composed(model.config, model.parameters, n);
     for (const auto& ops : {make_cpu_ops(pool), make_cpu_ops(pool, CpuIsa::generic)}) {

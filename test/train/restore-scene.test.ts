@@ -60,14 +60,14 @@ test("a model sees the exposures padded to 128 by reflection, and the result is 
       const [x, y] = [Math.floor(i / 3) % width, Math.floor(i / 3 / width)];
       return whole[(y * 128 + x) * 3 + (i % 3)];
     });
-    const { network } = await LoadedNetwork.load(model, "cpu", 1);
+    const { network } = await LoadedNetwork.load(model, "cpu", 1, "fp32");
     const got = await restoreByNetwork(shifted(by), network, options);
     assert.ok(largest(got, cropped) < 1e-4, `${largest(got, cropped)}`);
   }
 });
 
 test("where memory is short tiles are used, and it is said", async () => {
-  const { network } = await LoadedNetwork.load(model, "cpu", 1);
+  const { network } = await LoadedNetwork.load(model, "cpu", 1, "fp32");
   const notes: string[] = [];
   const onNote = ({ message }: { message: string }) => notes.push(message);
   const wide = 200;
@@ -94,7 +94,7 @@ test("the radiance merge is on the truth's scale", async () => {
 });
 
 test("exposures out of order and numbers of them that the model cannot take are refused by name", async () => {
-  const { network } = await LoadedNetwork.load(model, "cpu", 1);
+  const { network } = await LoadedNetwork.load(model, "cpu", 1, "fp32");
   const fails = (code: string, message: RegExp) => (error: unknown) =>
     error instanceof SmhdrError && error.code === code && message.test(error.message);
   const [a, b, c] = scene.exposureValues;
