@@ -69,7 +69,7 @@ export async function selectEngine(
   return { engine, notes };
 }
 
-/** "auto" is bf16 where the processor multiplies it: far above 60 dB from fp32 (BENCHMARKS.md) and faster. */
+/** "auto" is bf16 where the processor multiplies it: faster, and above 60 dB from fp32 (bench/quality/precision.ts). */
 function choosePrecision(precision: Precision | "auto"): Precision {
   return precision === "auto" ? (loadAddon().cpuInfo().bf16 ? "bf16" : "fp32") : precision;
 }
