@@ -85,8 +85,9 @@ std::vector<float> render(const Shot& shot, int64_t width = kWidth, int64_t heig
       double sum = 0;
       for (int j = 0; j < 2; ++j)
         for (int i = 0; i < 2; ++i) {
-          const auto p =
-              smhdr::align::apply(back, double(x) + (i - 1 + random()) / 2, double(y) + (j - 1 + random()) / 2);
+          // One after the other: the order of two calls in one argument list is each compiler's own.
+          const double py = double(y) + (j - 1 + random()) / 2, px = double(x) + (i - 1 + random()) / 2;
+          const auto p = smhdr::align::apply(back, px, py);
           float value = shot.radiance(float(p.x), float(p.y), shot.seed);
           const bool block = shot.moving && p.x > 60 && p.x < 320 && p.y > 120 && p.y < 390;
           if (block) value = 0.2f * std::exp2(2 * noise(float(p.x) / 9 + 31, float(p.y) / 9, 99));
