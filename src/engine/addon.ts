@@ -16,7 +16,11 @@ import type { NativeTrainerOptions, NetworkShape, StepResult, TrainerState, Trai
  */
 export interface Addon {
   /** The instruction set the kernels were chosen for, whether they multiply bfloat16, and the number of processors. */
-  cpuInfo(): { readonly isa: "generic" | "avx2" | "avx512"; readonly bf16: boolean; readonly processors: number };
+  cpuInfo(): {
+    readonly isa: "generic" | "avx2" | "avx512" | "neon";
+    readonly bf16: boolean;
+    readonly processors: number;
+  };
   /** Copies weights by their published names into a session; throws INVALID_ARGUMENT naming what does not fit. */
   createSession(
     tensors: Readonly<Record<string, StoredTensor>>,

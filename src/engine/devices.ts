@@ -13,7 +13,7 @@ export interface Device {
   /** What the maker calls it. */
   readonly model: string;
   readonly threads?: number;
-  /** The instruction set the kernels use: "generic", "avx2" or "avx512". */
+  /** The instruction set the kernels use: "generic", "avx2", "avx512" or "neon". */
   readonly instructionSet?: string;
   /** What --precision can ask of it. */
   readonly precisions?: readonly Precision[];
