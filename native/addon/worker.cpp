@@ -49,8 +49,9 @@ class Task final : public Napi::AsyncWorker {
     progress.cancelled = cancelled_.get();
     if (reporting_) {
       progress.report = [this](double fraction) {
-        report_.NonBlockingCall(
-            [fraction](Napi::Env env, Napi::Function call) { call.Call({Napi::Number::New(env, fraction)}); });
+        report_.NonBlockingCall([fraction, settled = settled_](Napi::Env env, Napi::Function call) {
+          if (!*settled) call.Call({Napi::Number::New(env, fraction)});
+        });
       };
     }
     try {
@@ -65,6 +66,7 @@ class Task final : public Napi::AsyncWorker {
 
   void OnOK() override {
     Napi::HandleScope scope(Env());
+    *settled_ = true;
     if (!status_.ok()) return deferred_.Reject(to_js(Env(), status_.error()).Value());
     try {
       deferred_.Resolve(finish_(Env()));
@@ -79,6 +81,8 @@ class Task final : public Napi::AsyncWorker {
   Napi::ThreadSafeFunction report_;
   bool reporting_ = false;
   std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
+  // Progress is delivered by a queue of its own and may come after the result: then it is dropped. Main thread only.
+  std::shared_ptr<bool> settled_ = std::make_shared<bool>(false);
   std::function<Status(const Progress&)> work_;
   std::function<Napi::Value(Napi::Env)> finish_;
   Status status_;

@@ -17,16 +17,8 @@ export function createNativeEngine(model: Model, threads = 0, precision: Precisi
   return {
     device: `cpu (${device})`,
     bytesPerPixel: (exposures) => 4 * (liveFloats(width) + 6 * exposures + 3),
-    run: async (input, { signal, onProgress } = {}) => {
-      // News from the work's thread can arrive after its result: no longer of interest then.
-      let running = true;
-      const report = onProgress && ((fraction: number) => running && onProgress(fraction));
-      try {
-        return await finishTask(() => addon.runSession(handle, { record: false, ...input }, report), signal);
-      } finally {
-        running = false;
-      }
-    },
+    run: (input, { signal, onProgress } = {}) =>
+      finishTask(() => addon.runSession(handle, { record: false, ...input }, onProgress), signal),
     clearSums: () => addon.clearSums(handle),
   };
 }
