@@ -43,8 +43,6 @@ Kernel compose(const Kernel& outer, const Kernel& inner) {
   return out;
 }
 
-int slot_begin(int slot, int channels, int exposures) { return slot * channels / exposures; }
-
 /// The outputs' mean over the groups of channels: what folding does to one exposure's features.
 Kernel fold(const Kernel& kernel, int exposures) {
   const int channels = kernel.outputs, taps = kernel.inputs * kernel.side * kernel.side;
@@ -54,8 +52,8 @@ Kernel fold(const Kernel& kernel, int exposures) {
   for (int j = 0; j < out.outputs; ++j) {
     int groups = 0;
     for (int g = 0; g < exposures; ++g) {
-      const int from = slot_begin(g, channels, exposures) + j;
-      if (from >= slot_begin(g + 1, channels, exposures)) continue;
+      const int from = part_start(g, exposures, channels) + j;
+      if (from >= part_start(g + 1, exposures, channels)) continue;
       ++groups;
       for (int t = 0; t < taps; ++t) out.weight[size_t(j) * taps + t] += kernel.weight[size_t(from) * taps + t];
       out.bias[j] += kernel.bias[from];
@@ -126,7 +124,7 @@ ConvolutionArgs args_of(const Kernel& kernel, ConstTensor x, Tensor out) {
 
 }  // namespace
 
-Composed::Composed(const NetworkConfig&, const ParameterMap& parameters, int exposures) : exposures_(exposures) {
+Composed::Composed(const ParameterMap& parameters, int exposures) : exposures_(exposures) {
   const Kernel first = kernel_of(parameters, "conv_first.0"), second = kernel_of(parameters, "conv_first.1"),
                third = kernel_of(parameters, "conv_first.2");
   Kernel end = kernel_of(parameters, "conv_end");
@@ -149,7 +147,7 @@ Composed::Composed(const NetworkConfig&, const ParameterMap& parameters, int exp
 void Composed::extract(const Pass& pass, const std::vector<ConstTensor>& exposures, Tensor out,
                        Tensor skip_end) const {
   const int count = exposures_, reference = count / 2, channels = out.channels;
-  const auto slot = [&](int i) { return slot_begin(i, channels, count); };
+  const auto slot = [&](int i) { return part_start(i, count, channels); };
   for (int i = 0; i < count; ++i) {
     Tensor slice = out;
     slice.data += slot(i);

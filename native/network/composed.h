@@ -14,7 +14,7 @@ namespace smhdr {
 class Composed {
  public:
   /// `parameters` must outlive it. Takes some ten million multiply-adds.
-  Composed(const NetworkConfig& config, const ParameterMap& parameters, int exposures);
+  Composed(const ParameterMap& parameters, int exposures);
 
   int exposures() const { return exposures_; }
   /// Smaller pictures are mostly frame.

@@ -1,6 +1,7 @@
 // The CPU's backward ops. Parameter gradients are summed in a fixed number of slots, each over a fixed run of pieces
 // and by one thread at a time, and the slots are added in order: the thread count changes nothing.
 #include "ops/cpu_ops.h"
+#include "ops/reference/reference_ops.h"
 
 namespace smhdr {
 
@@ -122,9 +123,6 @@ void CpuOps::convolution_backward(const ConvolutionBackwardArgs& given) {
   if (given.padding == Padding::zero) return;
   // What fell on the mirrored frame belongs to the pixels it mirrors.
   std::vector<double> share(in);
-  const auto mirror = [](int at, int length) {
-    return length == 1 ? 0 : at < 0 ? -at : at >= length ? 2 * (length - 1) - at : at;
-  };
   for (int b = 0; b < given.x.batch; ++b)
     for (int y = -1; y <= height; ++y)
       for (int x = -1; x <= width; x += y < 0 || y == height ? 1 : width + 1) {
@@ -138,7 +136,7 @@ void CpuOps::convolution_backward(const ConvolutionBackwardArgs& given) {
             for (int o = 0; o < out; ++o) share[c] += double(grad[o]) * row[o * 9];
           }
         }
-        float* to = given.grad_x.at(b, mirror(y, height), mirror(x, width));
+        float* to = given.grad_x.at(b, reference::reflect(y, height), reference::reflect(x, width));
         for (int c = 0; c < in; ++c) to[c] += static_cast<float>(share[c]);
       }
 }

@@ -61,7 +61,7 @@ void test_composed() {
   ThreadPool pool(2);
   for (auto [n, h, w, batch] : {std::tuple{3, 64, 72, 1}, {2, 72, 136, 2}, {6, 80, 64, 1}, {4, 64, 64, 1}, {5, 64, 72, 1}, {7, 64, 64, 1}}) {
     Picture picture(n, h, w, batch);
-    const Composed composed(model.config, model.parameters, n);
+    const Composed composed(model.parameters, n);
     for (const auto& ops : {make_cpu_ops(pool), make_cpu_ops(pool, CpuIsa::generic)}) {
       CHECK(forward(model.config, model.parameters, *ops, picture.input, picture.out).ok());
       const std::vector<float> expected = picture.result;

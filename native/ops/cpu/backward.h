@@ -131,13 +131,13 @@ static void convolution_backward_tile(const ConvolutionBackwardArgs& args, int b
     for (int64_t i = 0; i < row_size; ++i) to[i] = 0;
     if (y < 0 || y >= height) {
       if (!reflect) return;
-      y = height == 1 ? 0 : y < 0 ? -y : 2 * (height - 1) - y;
+      y = mirrored(y, height);
     }
     for (int t = -1; t <= count; ++t) {
       int x = x0 + t;
       if (x < 0 || x >= width) {
         if (!reflect) continue;
-        x = width == 1 ? 0 : x < 0 ? -x : 2 * (width - 1) - x;
+        x = mirrored(x, width);
       }
       const float* from = args.x.at(b, y, x);
       for_channels(
