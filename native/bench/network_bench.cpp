@@ -6,14 +6,15 @@
 #include <memory>
 
 #include "bench.h"
+#include "network/composed.h"
 #include "random_network.h"
 
 namespace smhdr::bench {
 namespace {
 
 constexpr int kTile = 768, kOverlap = 64;
-/// A pixel's intermediates (six of forward()'s, one of the local branch), inputs and output.
-constexpr int64_t kBytesPerPixel = 4 * (4 * 60 + 6 + 18 + 3);  // as src/engine/native.ts counts
+/// A pixel's intermediates, inputs and output, as src/engine/native.ts counts them.
+constexpr int64_t kBytesPerPixel = 4 * (4 * 60 + 6 + 18 + 3);
 
 void check(const Status& status) {
   if (!status.ok()) std::fprintf(stderr, "smhdr_bench: %s\n", status.error().message.c_str());
@@ -33,8 +34,10 @@ Row network(Bench& bench, const Variant& variant, int side) {
   const auto ops = variant.make_ops(bench.pool);
   const double pixels = double(side) * side;
   std::vector<float> result(3 * side * side);
+  const Composed composed(net.parameters, 3);  // made once a session, as in the product
   const auto pass = [&] {
-    check(forward(net.config, net.parameters, *ops, bracket.input, {result.data(), 1, side, side, 3}));
+    check(forward(net.config, net.parameters, *ops, bracket.input, {result.data(), 1, side, side, 3}, nullptr, nullptr,
+                  nullptr, &composed));
   };
   const int64_t memory = bench.memory_of(pass);
   Row row = bench.against_peaks(variant, kForwardFlops * pixels, 0, pass);
@@ -57,15 +60,19 @@ Row growth(Bench& bench, const Variant& variant, double megapixels) {
   };
   const int tiles = steps(height, rows) * steps(width, columns);
   Row row;
+  const Composed composed(net.parameters, 3);
+  const auto pass = [&](const ForwardInput& input) {
+    check(forward(net.config, net.parameters, *ops, input, out, nullptr, nullptr, nullptr, &composed));
+  };
   const auto work = [&] {
     SharedSums sums;
     ForwardInput input = tile.input;
     if (tiles > 1) {
       input.sums = &sums;
-      check(forward(net.config, net.parameters, *ops, input, out));
+      pass(input);
       sums.recording = false;
     }
-    for (int i = 0; i < tiles; ++i) check(forward(net.config, net.parameters, *ops, input, out));
+    for (int i = 0; i < tiles; ++i) pass(input);
   };
   row.memory_bytes = bench.memory_of([&] { row.seconds = seconds_of(work); });
   row.flops = kForwardFlops * double(height) * width;  // the picture's: what overlaps is not counted
