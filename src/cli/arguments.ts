@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 
 /** "0,2,4" -> [0, 2, 4]. */
 export function parseExposureValues(text: string): number[] {
@@ -49,4 +49,13 @@ export function parseMemory(text: string): number {
 /** Gathers an option that may be given several times. */
 export function collect(value: string, previous: string[] | undefined): string[] {
   return [...(previous ?? []), value];
+}
+
+/** --memory, for what `use` says. */
+export function memoryOption(use = "memory to stay within, such as 512M or 4G"): Option {
+  return new Option("--memory <size>", use).argParser(parseMemory).default(2 ** 31, "2GiB");
+}
+
+export function threadsOption(): Option {
+  return new Option("--threads <count>", "threads to use (default: one for every processor)").argParser(parseThreads);
 }

@@ -9,7 +9,7 @@ import { readOnnx } from "../model/onnx/read.js";
 import { LoadedNetwork } from "../reconstruct/loaded-network.js";
 import { findScenes, readScene, type Scene, type Split } from "../train/dataset.js";
 import { mergeScene, type RestoreOptions, referenceAlone, restoreByNetwork } from "../train/restore-scene.js";
-import { parseMemory, parseThreads, parseTile } from "./arguments.js";
+import { memoryOption, parseTile, threadsOption } from "./arguments.js";
 import type { Reporter } from "./reporter.js";
 import { runCommand } from "./run-command.js";
 
@@ -56,12 +56,8 @@ export function registerEvaluate(program: Command): void {
       ).choices(["auto", "none"]),
     )
     .option("--tile <size>", "side of the network's tiles in pixels, auto, or full: all at once", parseTile, "auto")
-    .addOption(
-      new Option("--memory <size>", "memory to stay within, such as 512M or 4G")
-        .argParser(parseMemory)
-        .default(2 ** 31, "2GiB"),
-    )
-    .option("--threads <count>", "threads to use (default: one for every processor)", parseThreads)
+    .addOption(memoryOption())
+    .addOption(threadsOption())
     .option("--json", "print one JSON object a line")
     .addHelpText("after", help)
     .action((directory: string, options: EvaluateOptions) =>

@@ -5,7 +5,7 @@ import { loadModel, type Model } from "../model/model.js";
 import { makeConfig, readConfig } from "../train/config.js";
 import { readRunConfig, runFolder } from "../train/run-folder.js";
 import { train } from "../train/train.js";
-import { parseCount, parseMemory, parseThreads } from "./arguments.js";
+import { memoryOption, parseCount, threadsOption } from "./arguments.js";
 import { runCommand } from "./run-command.js";
 import { followTraining } from "./train.js";
 
@@ -44,8 +44,8 @@ export function registerFinetune(program: Command): void {
     .requiredOption("-o, --output <dir>", "folder of the run")
     .option("--config <file>", "configuration, JSON")
     .option("--resume", "go on with the run in the output folder")
-    .option("--memory <size>", "memory for the reconstruction of whole scenes (default: 2GiB)", parseMemory, 2 ** 31)
-    .option("--threads <n>", "threads (default: one for every processor)", parseThreads)
+    .addOption(memoryOption("memory for the reconstruction of whole scenes"))
+    .addOption(threadsOption())
     .option("--json", "print one JSON object a line")
     .addHelpText("after", help)
     .action((options: FinetuneOptions) =>

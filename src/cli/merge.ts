@@ -4,7 +4,7 @@ import { DEVICE_NAMES, type DeviceName } from "../engine/select.js";
 import type { Radiance } from "../image.js";
 import { OUTPUT_EXTENSIONS, writeImage } from "../output/write-image.js";
 import { type Method, Reconstructor } from "../reconstruct/reconstructor.js";
-import { collect, parseCount, parseExposureValues, parseMemory, parseThreads, parseTile } from "./arguments.js";
+import { collect, memoryOption, parseCount, parseExposureValues, parseTile, threadsOption } from "./arguments.js";
 import { checkOutputs } from "./output-paths.js";
 import type { Reporter } from "./reporter.js";
 import { runCommand } from "./run-command.js";
@@ -58,12 +58,8 @@ export function registerMerge(program: Command): void {
       new Option("--precision <type>", "the network's arithmetic").choices(["auto", "fp32", "bf16"]).default("auto"),
     )
     .option("--tile <size>", "side of the network's tiles in pixels, auto, or full: all at once", parseTile, "auto")
-    .addOption(
-      new Option("--memory <size>", "memory to stay within, such as 512M or 4G")
-        .argParser(parseMemory)
-        .default(2 ** 31, "2GiB"),
-    )
-    .option("--threads <count>", "threads to use (default: one for every processor)", parseThreads)
+    .addOption(memoryOption())
+    .addOption(threadsOption())
     .addOption(
       new Option("--alpha <what>", "photographs with transparency").choices(["refuse", "flatten"]).default("refuse"),
     )

@@ -5,7 +5,7 @@ import { makeConfig, readConfig } from "../train/config.js";
 import type { ProgressState } from "../train/loop.js";
 import { type PresetName, presets } from "../train/presets.js";
 import { type TrainOptions, train } from "../train/train.js";
-import { parseMemory, parseThreads } from "./arguments.js";
+import { memoryOption, threadsOption } from "./arguments.js";
 import type { Reporter } from "./reporter.js";
 import { runCommand } from "./run-command.js";
 
@@ -50,12 +50,8 @@ export function registerTrain(program: Command): void {
     .option("--resume", "go on with the run in the output folder")
     .option("--model <name|file>", "weights to begin with")
     .option("--vgg <file>", "VGG-19's weights for the perceptual term: safetensors, torchvision's names")
-    .addOption(
-      new Option("--memory <size>", "memory for the reconstruction of whole scenes")
-        .argParser(parseMemory)
-        .default(2 ** 31, "2GiB"),
-    )
-    .option("--threads <n>", "threads (default: one for every processor)", parseThreads)
+    .addOption(memoryOption("memory for the reconstruction of whole scenes"))
+    .addOption(threadsOption())
     .option("--json", "print one JSON object a line")
     .addHelpText("after", help)
     .action((options: TrainCommandOptions) =>
