@@ -40,16 +40,7 @@ export function planTiles(width: number, height: number, pixels: number, tile: "
     );
   }
   if (tile === "full" || (tile === "auto" && fits(whole))) return { tiles: [whole], samples: [] };
-  const asked = tile === "auto" ? Math.floor(Math.sqrt(pixels) / GRID) * GRID : roundUp(tile);
-  const size = Math.min(asked, Math.max(whole.width, whole.height));
-  if (size < LEAST_TILE || size * Math.min(size, whole.height, whole.width) > pixels) {
-    throw new SmhdrError(
-      "OUT_OF_MEMORY",
-      `tile: ${size < LEAST_TILE && tile !== "auto" ? `expected at least ${LEAST_TILE}; got ${tile}` : `tiles of ${Math.max(size, LEAST_TILE)} pixels do not fit the memory limit`}.`,
-    );
-  }
-  const across = Math.min(size, whole.width);
-  const down = Math.min(size, whole.height);
+  const [across, down] = tile === "auto" ? bestTile(whole, pixels) : squareTile(whole, roundUp(tile), pixels);
   const tiles = starts(whole.height, down).flatMap((y) =>
     starts(whole.width, across).map((x) => ({ x, y, width: across, height: down })),
   );
@@ -57,10 +48,50 @@ export function planTiles(width: number, height: number, pixels: number, tile: "
   return { tiles, samples: sampleRegions(whole, pixels) };
 }
 
-/** Up to 64 patches of 128 x 128 spread evenly over the image, as many as fit into memory together. */
+function squareTile(whole: Region, side: number, pixels: number): [across: number, down: number] {
+  const [across, down] = [Math.min(side, whole.width), Math.min(side, whole.height)];
+  if (side < LEAST_TILE) throw new SmhdrError("OUT_OF_MEMORY", `tile: expected at least ${LEAST_TILE}; got ${side}.`);
+  if (across * down > pixels) throw tooLarge(side);
+  return [across, down];
+}
+
+const tooLarge = (side: number) =>
+  new SmhdrError("OUT_OF_MEMORY", `tile: tiles of ${side} pixels do not fit the memory limit.`);
+
+/** Sides of the tiles that fit into memory and cover the image with the fewest pixels in all. */
+function bestTile(whole: Region, pixels: number): [across: number, down: number] {
+  /** The side of `count` tiles that just cover `length`, or undefined where they would be too small. */
+  const side = (length: number, count: number) => {
+    const size = roundUp((length + (count - 1) * OVERLAP) / count);
+    return count === 1 || size >= LEAST_TILE ? size : undefined;
+  };
+  let best: { across: number; down: number; work: number } | undefined;
+  for (let rows = 1; ; rows++) {
+    const down = side(whole.height, rows);
+    if (down === undefined) break;
+    // The fewest columns that fit: more of them would only overlap more.
+    for (let columns = 1; ; columns++) {
+      const across = side(whole.width, columns);
+      if (across === undefined) break;
+      if (across * down > pixels) continue;
+      const work = rows * columns * across * down;
+      if (!best || work < best.work) best = { across, down, work };
+      break;
+    }
+  }
+  if (!best) throw tooLarge(LEAST_TILE);
+  return [best.across, best.down];
+}
+
+/**
+ * 32 to 64 patches of 128 x 128 spread evenly over the image, a sixteenth of it where that lies between, as many as fit into
+ * memory together.
+ */
 function sampleRegions(whole: Region, pixels: number): Region[] {
   const side = { width: Math.min(128, whole.width), height: Math.min(128, whole.height) };
-  const most = Math.min(64, Math.floor(pixels / (side.width * side.height)));
+  const patch = side.width * side.height;
+  const wanted = Math.min(64, Math.max(32, Math.floor((whole.width * whole.height) / 16 / patch)));
+  const most = Math.min(wanted, Math.floor(pixels / patch));
   const rows = Math.min(most, Math.max(1, Math.round(Math.sqrt((most * whole.height) / whole.width))));
   const columns = Math.max(1, Math.floor(most / rows));
   const spread = (i: number, count: number, free: number) => Math.floor(((i + 0.5) * free) / count / GRID) * GRID;
