@@ -317,10 +317,39 @@ def leave_stage(
     return mlp(channel_layer(x + start, exposures)).float()
 
 
+class Prior(nn.Module):
+    """Logits of a plain merge from the reference to the shortest exposure (PriorArgs in native/ops/ops.h)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("knee", torch.tensor([0.85, 0.97]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, 6n, H, W] -> [B, H, W, 3]."""
+        exposures = x.shape[1] // 6
+        full, none = self.knee
+        h = x[:, :3]
+        for i in range(1, exposures // 2 + 1):
+            brightest = x[:, 6 * i + 3 : 6 * i + 6].amax(1, keepdim=True)
+            trust = ((none - brightest) / (none - full)).clamp(0, 1)
+            h = h + trust * (x[:, 6 * i : 6 * i + 3] - h)
+        h = h.clamp(0, 1)
+        return image_to_tokens(torch.log((h + 1 / 5000) / (1 + 1 / 200 - h)))
+
+
 class SMNet(nn.Module):
-    def __init__(self, width: int = 60, stages: int = 4, blocks: int = 6, heads: int = 6, drop_path: float = 0.1) -> None:
+    def __init__(
+        self,
+        width: int = 60,
+        stages: int = 4,
+        blocks: int = 6,
+        heads: int = 6,
+        drop_path: float = 0.1,
+        prior: bool = False,
+    ) -> None:
         super().__init__()
         self.width, self.blocks = width, blocks
+        self.prior = Prior() if prior else None
         self.conv_first = nn.Sequential(
             nn.Conv2d(6, width, 3), nn.Conv2d(width, width, 3), nn.Conv2d(width, width, 3)
         )
@@ -337,6 +366,9 @@ class SMNet(nn.Module):
         self.register_buffer("drop_rates", rates, persistent=False)
         self.drop_path = drop_path
         self.reset_parameters()
+        if prior:  # it begins as its prior
+            nn.init.zeros_(self.conv_end.weight)
+            nn.init.zeros_(self.conv_end.bias)
 
     def reset_parameters(self) -> None:
         for name, module in self.named_modules():
@@ -361,14 +393,16 @@ class SMNet(nn.Module):
         features = stacked.reshape(exposures, batch, height, width, self.width)
         return fold(features.float()), features[exposures // 2]
 
-    def finish(self, x: Tensor, anchor: Tensor) -> Tensor:
+    def finish(self, x: Tensor, anchor: Tensor, prior: Tensor | None = None) -> Tensor:
         out = convolve(self.norm(x), self.conv_after_body, torch.float32)
         out = out + convolve(anchor, self.conv_skip, torch.float32)
-        return torch.sigmoid(convolve(out, self.conv_end, torch.float32))
+        logits = convolve(out, self.conv_end, torch.float32)
+        return torch.sigmoid(logits if prior is None else logits + prior)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, use_mask: Tensor | None = None) -> Tensor:
         """x [B, 6n, H, W] -> radiance [B, 3, H, W]. mask [B, 1, H, W]; use_mask [stages] of 0 (importance map) or 1."""
         exposures, run = x.shape[1] // 6, Settings.run
+        prior = None if self.prior is None else self.prior(x)
         features, anchor = run(SMNet.extract)(self, image_to_tokens(x), exposures)
         start, x = run(enter)(self.patch_embed.norm, self.mlp, features)
         mask = None if mask is None else image_to_tokens(mask)
@@ -384,12 +418,12 @@ class SMNet(nn.Module):
             x = run(leave_stage)(
                 stage.conv, self.channel_layers[s], self.mlps[s], x, stage_input, start, exposures
             )
-        return tokens_to_image(run(SMNet.finish)(self, x, anchor))
+        return tokens_to_image(run(SMNet.finish)(self, x, anchor, prior))
 
 
-def configuration_of(weights: dict[str, Tensor]) -> dict[str, int]:
+def configuration_of(weights: dict[str, Tensor]) -> dict[str, int | bool]:
     """The configuration that a set of weights implies."""
     stages = 1 + max(int(k.split(".")[1]) for k in weights if k.startswith("layers."))
     blocks = 1 + max(int(k.split(".")[4]) for k in weights if k.startswith("layers.0.residual_group.blocks."))
     table = weights["layers.0.residual_group.blocks.0.attn.relative_position_bias_table"]
-    return {"width": weights["norm.weight"].shape[0], "stages": stages, "blocks": blocks, "heads": table.shape[1]}
+    return {"width": weights["norm.weight"].shape[0], "stages": stages, "blocks": blocks, "heads": table.shape[1], "prior": "prior.knee" in weights}

@@ -34,7 +34,7 @@ Row network(Bench& bench, const Variant& variant, int side) {
   const auto ops = variant.make_ops(bench.pool);
   const double pixels = double(side) * side;
   std::vector<float> result(3 * side * side);
-  const Composed composed(net.parameters, 3);  // made once a session, as in the product
+  const Composed composed(net.config, net.parameters, 3);  // made once a session, as in the product
   const auto pass = [&] {
     check(forward(net.config, net.parameters, *ops, bracket.input, {result.data(), 1, side, side, 3}, nullptr, nullptr,
                   nullptr, &composed));
@@ -60,7 +60,7 @@ Row growth(Bench& bench, const Variant& variant, double megapixels) {
   };
   const int tiles = steps(height, rows) * steps(width, columns);
   Row row;
-  const Composed composed(net.parameters, 3);
+  const Composed composed(net.config, net.parameters, 3);
   const auto pass = [&](const ForwardInput& input) {
     check(forward(net.config, net.parameters, *ops, input, out, nullptr, nullptr, nullptr, &composed));
   };

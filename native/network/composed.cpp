@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "network/fold.h"
+
 namespace smhdr {
 
 using network::Pass;
@@ -60,6 +62,17 @@ Kernel fold(const Kernel& kernel, int exposures) {
     }
     for (int t = 0; t < taps; ++t) out.weight[size_t(j) * taps + t] /= groups;
     out.bias[j] /= groups;
+  }
+  return out;
+}
+
+/// What the learnt fold does to the features of exposure i.
+Kernel fold_of(const NetworkConfig& config, const float* weight, int i) {
+  const int c = config.width;
+  Kernel out{c, c, 1, {}, std::vector<float>(c)};
+  for (int o = 0; o < c; ++o) {
+    const float* row = weight + network::fold_row(config, i, o);
+    out.weight.insert(out.weight.end(), row, row + c);
   }
   return out;
 }
@@ -124,14 +137,19 @@ ConvolutionArgs args_of(const Kernel& kernel, ConstTensor x, Tensor out) {
 
 }  // namespace
 
-Composed::Composed(const ParameterMap& parameters, int exposures) : exposures_(exposures) {
+Composed::Composed(const NetworkConfig& config, const ParameterMap& parameters, int exposures)
+    : exposures_(exposures) {
   const Kernel first = kernel_of(parameters, "conv_first.0"), second = kernel_of(parameters, "conv_first.1"),
                third = kernel_of(parameters, "conv_first.2");
   Kernel end = kernel_of(parameters, "conv_end");
   tail_ = compose(end, kernel_of(parameters, "conv_after_body"));
   std::fill(end.bias.begin(), end.bias.end(), 0.0f);
   // From the output's side: few outputs make the products small.
-  slot_ = compose(compose(fold(third, exposures), second), first);
+  const auto into = [&](const Kernel& folded) { slots_.push_back(compose(compose(folded, second), first)); };
+  if (config.slots)
+    for (int i = 0; i < exposures; ++i) into(compose(fold_of(config, parameters.at("fold.weight").data, i), third));
+  else
+    into(fold(third, exposures));
   skip_ = compose(compose(compose(compose(end, kernel_of(parameters, "conv_skip")), third), second), first);
   for (const char* name : kLinear) {
     const std::string weight = std::string(name) + ".weight", bias = std::string(name) + ".bias";
@@ -142,6 +160,7 @@ Composed::Composed(const ParameterMap& parameters, int exposures) : exposures_(e
     turned_parameters_[weight] = {from.shape, to.data()};
     turned_parameters_[bias] = parameters.at(bias);
   }
+  if (config.slots) turned_parameters_["fold.weight"] = parameters.at("fold.weight");
 }
 
 void Composed::extract(const Pass& pass, const std::vector<ConstTensor>& exposures, Tensor out,
@@ -149,10 +168,16 @@ void Composed::extract(const Pass& pass, const std::vector<ConstTensor>& exposur
   const int count = exposures_, reference = count / 2, channels = out.channels;
   const auto slot = [&](int i) { return part_start(i, count, channels); };
   for (int i = 0; i < count; ++i) {
+    if (pass.config.slots) {
+      ConvolutionArgs args = args_of(slots_[i], exposures[i], out);
+      if (i > 0) args.add = out.data;
+      pass.ops.convolution(args);
+      continue;
+    }
     Tensor slice = out;
     slice.data += slot(i);
     slice.channels = slot(i + 1) - slot(i);
-    ConvolutionArgs args = args_of(slot_, exposures[i], slice);
+    ConvolutionArgs args = args_of(slots_[0], exposures[i], slice);
     args.out_pitch = channels;
     pass.ops.convolution(args);
   }
@@ -169,7 +194,7 @@ void Composed::extract(const Pass& pass, const std::vector<ConstTensor>& exposur
       own.convolution("conv_first.0", exposure.view(), Padding::reflect, a.view());
       own.convolution("conv_first.1", a.view(), Padding::reflect, b.view());
       own.convolution("conv_first.2", b.view(), Padding::reflect, a.view());
-      own.ops.fold_exposure(a.view(), count, i, folded.view());
+      network::fold(own, a.view(), i, folded.view());
       if (i != reference) continue;
       own.convolution("conv_skip", a.view(), Padding::zero, b.view());
       Strip end(skip_end, side, depth, 3);

@@ -1,7 +1,7 @@
 // What is linear in the network, as single convolutions. The extractor's three convolutions have nothing between them, nor
 // have conv_skip and conv_end, nor conv_after_body and conv_end: away from the image's frame, where each of them pads for
 // itself, they equal one convolution with a larger kernel, and few outputs are left of it:
-//   a slot of the body's input   = 7x7 of its exposure:   C/n outputs instead of C that are folded
+//   a slot of the body's input   = 7x7 of its exposure:   C/n outputs instead of C that are folded (C where the fold is learnt)
 //   conv_end(conv_skip(...))     = 11x11 of the reference: 3 outputs
 //   conv_end(conv_after_body(.)) = 5x5 of the body:        3 outputs
 // The frame is computed convolution by convolution. Saves a sixth of all multiply-adds.
@@ -14,7 +14,7 @@ namespace smhdr {
 class Composed {
  public:
   /// `parameters` must outlive it. Takes some ten million multiply-adds.
-  Composed(const ParameterMap& parameters, int exposures);
+  Composed(const NetworkConfig& config, const ParameterMap& parameters, int exposures);
 
   int exposures() const { return exposures_; }
   /// Smaller pictures are mostly frame.
@@ -35,7 +35,8 @@ class Composed {
 
  private:
   int exposures_;
-  Kernel slot_, skip_, tail_;
+  std::vector<Kernel> slots_;  // one for all exposures, or one for each where the fold is learnt
+  Kernel skip_, tail_;
   // The convolutions with rows and columns exchanged, for the left and right of the frame.
   std::vector<std::vector<float>> turned_;
   ParameterMap turned_parameters_;

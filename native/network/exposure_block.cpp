@@ -12,7 +12,7 @@ ExposureAttentionArgs attention_args(const Pass& pass, const std::string& prefix
   args.weights = {pass.norm(prefix + "norm1_x.body"), pass.weight(prefix + "attn.q.weight"),
                   pass.weight(prefix + "attn.k.weight"), pass.weight(prefix + "attn.v.weight"),
                   pass.weight(prefix + "attn.project_out.weight")};
-  args.exposures = pass.exposures;
+  args.exposures = pass.slots();
   args.trace = {pass.trace, prefix};
   return args;
 }

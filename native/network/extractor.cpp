@@ -11,7 +11,7 @@ void extract(const Pass& pass, const std::vector<ConstTensor>& exposures, Tensor
     pass.convolution("conv_first.0", exposures[i], Padding::reflect, scratch0);
     pass.convolution("conv_first.1", scratch0, Padding::reflect, scratch1);
     pass.convolution("conv_first.2", scratch1, Padding::reflect, scratch0);
-    pass.ops.fold_exposure(scratch0, count, i, out);
+    fold(pass, scratch0, i, out);
     if (i == count / 2) pass.convolution("conv_skip", scratch0, Padding::zero, skip);
   }
   pass.record("conv_skip", skip);
@@ -25,9 +25,9 @@ void extract_backward(const Pass& pass, const std::vector<ConstTensor>& exposure
   for (int i = 0; i < count; ++i) {
     pass.convolution("conv_first.0", exposures[i], Padding::reflect, first);
     pass.convolution("conv_first.1", first, Padding::reflect, second);
-    pass.ops.fold_exposure_backward(grad_out, count, i, grad);
+    if (i == count / 2 || pass.config.slots) pass.convolution("conv_first.2", second, Padding::reflect, features);
+    fold_backward(pass, features, grad_out, i, grad);
     if (i == count / 2) {
-      pass.convolution("conv_first.2", second, Padding::reflect, features);
       pass.convolution_backward("conv_skip", features, Padding::zero, grad_skip, other);
       pass.ops.add(grad, other, grad);
     }

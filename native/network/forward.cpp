@@ -78,6 +78,9 @@ Status check_forward(const NetworkConfig& config, const ForwardInput& input) {
     return invalid_argument("exposures: a network of width " + std::to_string(config.width) + " takes at most " +
                             std::to_string(config.width) + ", at least one channel for each; " + std::to_string(n) +
                             " came.");
+  if (config.slots && n != config.fold_exposures)
+    return invalid_argument("exposures: the extractor was made for " + std::to_string(config.fold_exposures) + "; " +
+                            std::to_string(n) + " came.");
   const ConstTensor& first = input.exposures[0];
   if (first.batch < 1 || first.height < kWindow || first.width < kWindow || first.height % kWindow ||
       first.width % kWindow)
@@ -164,6 +167,8 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
     const float no_bias[3] = {};
     ops.convolution({skip, pass.weight("conv_end.weight"), no_bias, Padding::zero, nullptr, false, skip_end, true});
   }
+  if (keep_skip) std::fill_n(skip_end.data, skip_end.size(), 0.0f);
+  if (config.prior) ops.add_prior({input.exposures, pass.weight("prior.knee"), skip_end});
   pass.remember("folded", x);
   ops.layer_norm(x, pass.norm("patch_embed.norm"), entry);
   pass.record("patch_embed", entry);
@@ -212,7 +217,7 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
       pass.record("conv_end", out);
     }
     pass.remember("conv_end", x);
-    pass.convolution("conv_end", x, Padding::zero, out, keep_skip ? nullptr : skip_end.data, true);
+    pass.convolution("conv_end", x, Padding::zero, out, keep_skip && !config.prior ? nullptr : skip_end.data, true);
   }
   if (input.sums && input.sums->recording) {
     input.sums->values.clear();

@@ -44,6 +44,8 @@ struct Pass {
 
   ImageSums* image_sums() const { return sums ? &(*sums)[next_sums++] : nullptr; }
 
+  /// Slots of the folded features.
+  int slots() const { return config.slots ? config.slots : exposures; }
   const float* weight(const std::string& name) const { return parameters.at(name).data; }
   void record(const std::string& name, ConstTensor value) const {
     if (trace) trace->record(name, value);
@@ -71,11 +73,17 @@ struct Workspace {
 void extract(const Pass& pass, const std::vector<ConstTensor>& exposures, Tensor out, Tensor skip, Tensor scratch0,
              Tensor scratch1);
 
+/// Exposure i's share of the folded features, of i = 0 first: it fills its slot, or with a learnt fold adds to all.
+void fold(const Pass& pass, ConstTensor features, int i, Tensor out);
+
 /// Masked hybrid attention block: out from x (they may not be the same).
 void masked_block(const Pass& pass, int stage, int block, ConstTensor x, Tensor out);
 
 /// Inter-exposure channel attention block: out from x (they may not be the same).
 void exposure_block(const Pass& pass, int stage, ConstTensor x, Tensor out);
+
+/// `features` are read where the fold is learnt; grad_features is overwritten.
+void fold_backward(const Pass& pass, ConstTensor features, ConstTensor grad_out, int i, Tensor grad_features);
 
 // Backward: `grad` holds the gradient of the block's output on entry and of its input on exit; `x` is the block's
 // input.

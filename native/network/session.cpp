@@ -45,7 +45,7 @@ Status Session::run(const ForwardInput& input, Tensor out, const Progress* progr
   if (Status status = check_forward(config_, input); !status.ok()) return status;
   const int exposures = static_cast<int>(input.exposures.size());
   if (!composed_ || composed_->exposures() != exposures)
-    composed_ = std::make_unique<Composed>(parameters_, exposures);
+    composed_ = std::make_unique<Composed>(config_, parameters_, exposures);
   return forward(config_, parameters_, *ops_, input, out, nullptr, progress, nullptr, composed_.get());
 }
 

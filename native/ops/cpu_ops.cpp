@@ -1,5 +1,7 @@
 #include "ops/cpu_ops.h"
 
+#include "ops/prior.h"
+
 #include <cmath>
 #include <cstring>
 
@@ -210,6 +212,12 @@ void CpuOps::fold_exposure(ConstTensor features, int exposures, int slot, Tensor
   pieces(out.pixels(), [&](int64_t first, int64_t count, int) {
     kernels_.fold(features.data + first * features.channels, features.channels, folding.starts.data(), exposures, slot,
                   folding.share.data(), count, out.data + first * out.channels);
+  });
+}
+
+void CpuOps::add_prior(const PriorArgs& args) {
+  pieces(args.out.pixels(), [&](int64_t first, int64_t count, int) {
+    for (int64_t i = first; i < first + count; ++i) smhdr::add_prior<float>(args, i, args.out.data + 3 * i);
   });
 }
 

@@ -67,6 +67,7 @@ class CpuOps final : public Ops {
   void local_branch(const LocalBranchArgs& args) override;
   void exposure_attention(const ExposureAttentionArgs& args) override;
   void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) override;
+  void add_prior(const PriorArgs& args) override;
   void copy(ConstTensor from, Tensor to) override;
   void add(ConstTensor a, ConstTensor b, Tensor out) override;
 

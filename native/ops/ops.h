@@ -151,6 +151,15 @@ struct ExposureAttentionArgs {
   TraceScope trace = {};
 };
 
+/// out += log((h + 1/5000) / (1 + 1/200 - h)), so that a sigmoid gives about h: the radiance of the reference, faded
+/// over to the next shorter exposure where the brightest channel of its pixel values lies between knee[0] and knee[1],
+/// and so on down to the shortest. No exposure is asked whether anything moved: that is left to the network.
+struct PriorArgs {
+  std::vector<ConstTensor> exposures;  // as ForwardInput has them
+  const float* knee;                   // [2], ascending
+  Tensor out;                          // 3 channels; added to
+};
+
 // Backward. Each op gets what its forward got and recomputes what it needs. Parameter gradients are added to the
 // accumulators given; a null one is a frozen parameter and costs nothing.
 
@@ -234,6 +243,8 @@ class Ops {
   /// Features of exposure `slot` of n: channel j of the slot becomes the mean over those of their n groups that have a
   /// channel j; slots and groups have the same boundaries, part_start. The other channels of out stay as they are.
   virtual void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) = 0;
+  /// Nothing of it is learnt: it has no backward.
+  virtual void add_prior(const PriorArgs& args) = 0;
   virtual void copy(ConstTensor from, Tensor to) = 0;
   /// out = a + b, elementwise; out may be a or b.
   virtual void add(ConstTensor a, ConstTensor b, Tensor out) = 0;

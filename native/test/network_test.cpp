@@ -20,8 +20,11 @@ struct Model {
   ParameterMap parameters;
 };
 
-Model random_model() {
+/// `folded`: exposures of a learnt fold into three slots; 0: none.
+Model random_model(bool prior = false, int folded = 0) {
   Model model;
+  model.config.prior = prior;
+  if (folded) model.config.slots = 3, model.config.fold_exposures = folded;
   model.config.width = 24;
   model.config.reduced = 6;
   model.config.stages = {{2, 2}, {1, 3}};
@@ -32,6 +35,7 @@ Model random_model() {
     for (int64_t d : shape) count *= d;
     model.storage.emplace_back(count);
     for (float& v : model.storage.back()) v = normal(bits);
+    if (name == "prior.knee") model.storage.back() = {0.7f, 0.9f};
     model.parameters[name] = {shape, model.storage.back().data()};
   }
   return model;
@@ -56,12 +60,12 @@ struct Picture {
 };
 
 /// Composed convolutions against the convolutions one by one, the frame included.
-void test_composed() {
-  const Model model = random_model();
+void test_composed(bool special) {
   ThreadPool pool(2);
   for (auto [n, h, w, batch] : {std::tuple{3, 64, 72, 1}, {2, 72, 136, 2}, {6, 80, 64, 1}, {4, 64, 64, 1}, {5, 64, 72, 1}, {7, 64, 64, 1}}) {
+    const Model model = random_model(special, special ? n : 0);
     Picture picture(n, h, w, batch);
-    const Composed composed(model.parameters, n);
+    const Composed composed(model.config, model.parameters, n);
     for (const auto& ops : {make_cpu_ops(pool), make_cpu_ops(pool, CpuIsa::generic)}) {
       CHECK(forward(model.config, model.parameters, *ops, picture.input, picture.out).ok());
       const std::vector<float> expected = picture.result;
@@ -77,6 +81,67 @@ void test_composed() {
   }
 }
 
+/// A learnt fold that picks exposures 0, 2, 4 of five, each in the published way, is the network of those three. Any other
+/// number of exposures is refused.
+void test_fold() {
+  const Model plain = random_model();
+  Model folded = random_model(false, 5);
+  const int c = 24;
+  float* weight = folded.parameters.at("fold.weight").data;
+  std::fill_n(weight, 3 * 8 * 5 * c, 0.0f);
+  for (int slot = 0; slot < 3; ++slot)
+    for (int j = 0; j < 8; ++j)
+      for (int group = 0; group < 3; ++group) weight[((slot * 8 + j) * 5 + 2 * slot) * c + 8 * group + j] = 1.0f / 3;
+  for (const auto& [name, parameter] : plain.parameters) {
+    int64_t count = 1;
+    for (int64_t d : parameter.shape) count *= d;
+    std::copy_n(parameter.data, count, folded.parameters.at(name).data);
+  }
+  Picture five(5, 64, 64), three(3, 64, 64);
+  for (int i = 0; i < 3; ++i) three.input.exposures[i] = five.input.exposures[2 * i];
+  for (const Model* model : std::initializer_list<const Model*>{&plain, &folded}) {
+    auto session = Session::create(model->parameters, std::make_shared<ThreadPool>(2));
+    Picture& picture = model == &plain ? three : five;
+    CHECK(session.ok() && session.value()->run(picture.input, picture.out).ok());
+    if (model == &plain) continue;
+    const Status refused = session.value()->run(three.input, three.out);
+    CHECK(!refused.ok() && refused.error().message.find("made for 5; 3 came") != std::string::npos);
+  }
+  double worst = 0;
+  for (size_t i = 0; i < five.result.size(); ++i)
+    worst = std::max(worst, std::abs(double(five.result[i]) - three.result[i]));
+  CHECK(worst < 1e-4);
+}
+
+/// A network whose conv_end gives nothing is its prior, with a tape or without; what does not fit is refused.
+void test_prior() {
+  Model model = random_model(true);
+  for (const char* name : {"conv_end.weight", "conv_end.bias"}) {
+    const Parameter& p = model.parameters.at(name);
+    std::fill_n(p.data, p.shape[0] * (p.shape.size() == 4 ? p.shape[1] * 9 : 1), 0.0f);
+  }
+  CHECK(NetworkConfig::infer(model.parameters).value().prior);
+  ThreadPool pool(2);
+  Picture picture(3, 64, 72);
+  const auto ops = make_cpu_ops(pool);
+  std::vector<float> logits(picture.result.size(), 0.0f);
+  ops->add_prior({picture.input.exposures, model.parameters.at("prior.knee").data, {logits.data(), 1, 64, 72, 3}});
+  const Composed composed(model.config, model.parameters, 3);
+  Tape tape;
+  for (int way = 0; way < 3; ++way) {
+    CHECK(forward(model.config, model.parameters, *ops, picture.input, picture.out, nullptr, nullptr,
+                  way == 1 ? &tape : nullptr, way == 2 ? &composed : nullptr)
+              .ok());
+    double worst = 0;
+    for (size_t i = 0; i < logits.size(); ++i)
+      worst = std::max(worst, std::abs(picture.result[i] - 1 / (1 + std::exp(-double(logits[i])))));
+    CHECK(worst < 1e-6);
+  }
+  model.parameters.at("prior.knee").data[0] = 0.95f;
+  const auto refused = NetworkConfig::infer(model.parameters);
+  CHECK(!refused.ok() && refused.error().message.find("prior.knee") != std::string::npos);
+}
+
 bool mentions(const Status& status, const char* word) {
   return !status.ok() && status.error().message.find(word) != std::string::npos;
 }
@@ -90,7 +155,10 @@ int main() {
   Session& session = *created.value();
   CHECK(session.config().stages.size() == 2 && session.config().stages[1].heads == 3);
 
-  test_composed();
+  test_composed(false);
+  test_composed(true);
+  test_prior();
+  test_fold();
   Picture picture(3, 32, 72);
   CHECK(session.run(picture.input, picture.out).ok());
   const std::vector<float> expected = picture.result;

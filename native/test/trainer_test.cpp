@@ -179,6 +179,53 @@ void run_training() {
   CHECK(same(state, trainer->state()));
 }
 
+/// Gradients through a network with a prior and a learnt fold, by finite differences; the knee stays as it is.
+void run_prior_and_fold() {
+  NetworkConfig config = small_config();
+  config.prior = true;
+  config.slots = 2;
+  config.fold_exposures = kExposures;
+  Weights weights(config);
+  Batch batch(9);
+  TrainerOptions options;
+  options.drop_path = 0;
+  options.decay = 0;
+  const auto pool = std::make_shared<ThreadPool>(2);
+  const auto step = [&](std::vector<float>* first) {
+    const auto trainer = std::move(Trainer::create(weights.map, options, pool).value());
+    const double loss = trainer->step(batch.batch, 1e-3).value().loss;
+    const TrainerState state = trainer->state();
+    if (first) {
+      *first = state.first;
+      const auto knee = std::prev(config.parameter_shapes().end());
+      CHECK(knee->first == "prior.knee" && std::equal(state.parameters.end() - 2, state.parameters.end(), weights.values.end() - 2));
+      CHECK(state.parameters.back() == 0.97f);
+    }
+    return loss;
+  };
+  std::vector<float> moments;  // 0.1 of the gradient after one step
+  step(&moments);
+  size_t at = 0;
+  for (const auto& [name, shape] : config.parameter_shapes()) {
+    size_t count = 1;
+    for (int64_t d : shape) count *= d;
+    const size_t stride = name == "conv_end.bias" ? 1 : name == "fold.weight" ? 17 : 0;
+    if (stride)
+      for (size_t i = at; i < at + count; i += stride) {
+        const float kept = weights.values[i], h = 1e-3f;
+        weights.values[i] = kept + h;
+        const double above = step(nullptr);
+        weights.values[i] = kept - h;
+        const double below = step(nullptr);
+        weights.values[i] = kept;
+        const double slope = (above - below) / (2 * h), gradient = moments[i] / 0.1;
+        if (!CHECK(std::fabs(slope - gradient) < 0.02 * std::fabs(gradient) + 1e-4))
+          std::printf("  %s: %g, by differences %g\n", name.c_str(), gradient, slope);
+      }
+    at += count;
+  }
+}
+
 void run_options() {
   Batch batch(5);
   {  // only what is named is trained; its gradient is the one it has among all
@@ -293,6 +340,7 @@ int main() {
   run_initial_weights();
   run_training();
   run_options();
+  run_prior_and_fold();
   run_pieces();
   return finish();
 }

@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { SmhdrError } from "../errors.js";
 import { exposureCounts, modelFor } from "../model/extractors.js";
+import { bodySlots, FOLD_WEIGHT, firstFold } from "../model/fold.js";
 import { loadModel, type Model } from "../model/model.js";
 import { makeConfig, readConfig } from "../train/config.js";
 import { readRunConfig, runFolder } from "../train/run-folder.js";
@@ -23,10 +24,10 @@ interface FinetuneOptions {
 }
 
 const help = `
-Only the feature extractor (conv_first) is trained, the rest of the model stays as it is. The run's folder is like that of smhdr
+Only the feature extractor (conv_first and its fold) is trained, the rest of the model stays as it is. The run's folder is like that of smhdr
 train; its model.safetensors is the model given with one more extractor: smhdr merge then uses brackets of that many exposures
 whole. A configuration file changes keys of the preset "finetune"; its "trained" names what else to train.
-An extractor begins far from its goal: compare the model with the one you gave, by smhdr evaluate, before you keep it.
+A new extractor begins as the model's own on a selection of the exposures. Compare by smhdr evaluate before you keep it.
 
 Examples:
   smhdr synthesize *.hdr -o data5 --count 200 --seed 1 --exposures 5
@@ -82,15 +83,17 @@ function parseExposures(text: string): number {
   return count;
 }
 
-/** The extractor that the model has for so many, else the network's own. */
+/** The extractor that the model has for so many, else the network's own on a selection of the exposures. */
 function start(base: Model, exposures: number): Model {
   if (exposures > base.width)
     throw new SmhdrError(
       "INVALID_ARGUMENT",
       `exposures: the model ${base.name} of width ${base.width} takes at most ${base.width}; got ${exposures}.`,
     );
-  const from = exposureCounts(base).includes(exposures) ? exposures : base.exposures;
-  return { ...modelFor(base, from), exposures };
+  if (exposureCounts(base).includes(exposures)) return modelFor(base, exposures);
+  const { tensors, ...own } = modelFor(base, base.exposures);
+  const slots = bodySlots(tensors, base.exposures);
+  return { ...own, exposures, tensors: new Map(tensors).set(FOLD_WEIGHT, firstFold(base.width, slots, exposures)) };
 }
 
 /** Undefined for a run that goes on as it was begun. */

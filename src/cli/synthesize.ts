@@ -18,6 +18,7 @@ interface SynthesizeOptions {
   readonly count: number;
   readonly seed: number;
   readonly exposures: number;
+  readonly spacing?: readonly number[];
   readonly size: readonly [number, number];
   readonly split: Split;
   readonly jpeg?: number;
@@ -34,6 +35,11 @@ export function registerSynthesize(program: Command): void {
     .requiredOption("--count <n>", "scenes to make", parseCount(1))
     .requiredOption("--seed <n>", "the same seed makes the same scenes", parseCount(0))
     .option("--exposures <n>", "photographs per bracket, 2 to 9", parseCount(2), 3)
+    .option(
+      "--spacing <stops...>",
+      "stops between exposures, one drawn for each scene (default: mixed, mostly 2)",
+      parseSpacing,
+    )
     .option("--size <WxH>", "pixels", parseSize, [512, 512] as const)
     .addOption(
       new Option("--split <name>", "which part of the data set").choices(["Training", "Test"]).default("Training"),
@@ -64,6 +70,12 @@ function parseSize(text: string): [number, number] {
   return [Number(match[1]), Number(match[2])];
 }
 
+function parseSpacing(text: string, before: readonly number[] = []): number[] {
+  const stops = Number(text);
+  if (!(stops > 0 && stops <= 6)) throw new InvalidArgumentError("Expected a number of stops above 0, 6 at most.");
+  return [...before, stops];
+}
+
 /** Returns how many scenes were made: those of an earlier, interrupted run are kept. */
 async function synthesizeDataSet(
   sources: readonly string[],
@@ -71,7 +83,7 @@ async function synthesizeDataSet(
   signal: AbortSignal,
   progress: (fraction: number) => void,
 ): Promise<number> {
-  const { count, seed, exposures, split, jpeg } = options;
+  const { count, seed, exposures, spacing, split, jpeg } = options;
   const [width, height] = options.size;
   if (jpeg !== undefined && jpeg > 100)
     throw new SmhdrError("INVALID_ARGUMENT", `--jpeg must be from 1 to 100, got ${jpeg}.`);
@@ -82,6 +94,7 @@ async function synthesizeDataSet(
     width,
     height,
     jpeg: jpeg ?? null,
+    ...(spacing && { spacing }),
   });
   const folders = Array.from({ length: count }, (_, i) => join(options.output, split, String(i).padStart(5, "0")));
   let first = 0;
@@ -92,7 +105,11 @@ async function synthesizeDataSet(
   let index = first;
   const stream = {
     sources,
-    options: { width, height, exposures, ...(jpeg === undefined ? {} : { bits: 8 as const, jpeg: 0 }) },
+    options: {
+      ...{ width, height, exposures },
+      ...(spacing && { evSpacing: spacing }),
+      ...(jpeg !== undefined && { bits: 8 as const, jpeg: 0 }),
+    },
     seed,
     workers: options.threads,
     first,

@@ -1,10 +1,12 @@
 import { SmhdrError } from "../errors.js";
+import { bodySlots, FOLD_WEIGHT } from "./fold.js";
 import type { Model } from "./model.js";
 import type { StoredTensor } from "./safetensors.js";
 
 // One file may serve several numbers of exposures: beside the network trained for `exposures` of them it holds extractors,
 // tensors "extractors.N.<parameter>", each in the place of <parameter> when N exposures come. What an extractor does not
-// name is the network's own. Fine-tuning names conv_first, a twentieth of the weights (docs/exposures.md).
+// name is the network's own, but for fold.weight, which fits one number of exposures only. Fine-tuning names conv_first and
+// fold.weight, a few hundredths of the weights (docs/exposures.md).
 
 const PREFIX = "extractors.";
 
@@ -37,7 +39,9 @@ export function modelFor(model: Model, exposures: number): Model {
     );
   }
   const tensors = new Map<string, StoredTensor>();
-  for (const [name, tensor] of model.tensors) if (!parse(name)) tensors.set(name, tensor);
+  const own = exposures === model.exposures;
+  for (const [name, tensor] of model.tensors)
+    if (!parse(name) && (own || name !== FOLD_WEIGHT)) tensors.set(name, tensor);
   for (const [name, tensor] of model.tensors) {
     const extractor = parse(name);
     if (extractor?.exposures === exposures) tensors.set(extractor.parameter, tensor);
@@ -64,6 +68,12 @@ export function checkExtractors({ name: model, tensors, width, exposures }: Mode
     if (!(extractor.exposures <= width)) throw refuse(`is no extractor for 1 to ${Math.min(width, 99)} exposures`);
     if (extractor.exposures === exposures)
       throw refuse(`is an extractor for the ${exposures} exposures that the network itself takes`);
+    if (extractor.parameter === FOLD_WEIGHT) {
+      const slots = bodySlots(tensors, exposures);
+      const expected = [slots, Math.ceil(width / slots), extractor.exposures, width];
+      if (expected.join() !== shape.join()) throw refuse(`must be [${expected.join(", ")}], not [${shape.join(", ")}]`);
+      continue;
+    }
     const replaced = tensors.get(extractor.parameter);
     if (!replaced || parse(extractor.parameter)) throw refuse("stands for a parameter that the network does not have");
     if (replaced.shape.join() !== shape.join())

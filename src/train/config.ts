@@ -18,6 +18,8 @@ export interface TrainConfig {
     readonly heads: number;
     /** Start of conv_end.bias: with -2 the first guess is an even, rather dark picture. null: as method.md draws it. */
     readonly outputBias: number | null;
+    /** Whether the network corrects a plain merge of the exposures, with which it begins (docs/training.md); else it makes radiance. */
+    readonly prior: boolean;
   };
   readonly curriculum: {
     /** Epochs without masks, with a rising and with a falling mask ratio. */

@@ -4,7 +4,7 @@ import type { TrainConfig } from "./config.js";
 const paper: TrainConfig = {
   seed: 1,
   exposures: 3,
-  network: { width: 60, stages: 4, blocks: 6, heads: 6, outputBias: null },
+  network: { width: 60, stages: 4, blocks: 6, heads: 6, outputBias: null, prior: false },
   curriculum: { plain: 300, rising: 50, falling: 50, peakRatio: 0.9, changing: true },
   patchesPerScene: 100,
   patch: 128,
@@ -31,7 +31,7 @@ const paper: TrainConfig = {
 /** smhdr-s in hours on a processor: an eighth of the epochs, the same shape of the curriculum. */
 const small: TrainConfig = {
   ...paper,
-  network: { width: 24, stages: 3, blocks: 2, heads: 2, outputBias: -2 },
+  network: { width: 24, stages: 3, blocks: 2, heads: 2, outputBias: null, prior: true },
   curriculum: { plain: 36, rising: 6, falling: 6, peakRatio: 0.9, changing: true },
   patchesPerScene: 25,
   rate: { from: 1.5e-3, to: 1e-5, warmUp: 200 },
@@ -48,7 +48,7 @@ const small: TrainConfig = {
 /** For tests: seconds on a few small scenes. */
 const tiny: TrainConfig = {
   ...small,
-  network: { width: 12, stages: 1, blocks: 2, heads: 2, outputBias: -2 },
+  network: { width: 12, stages: 1, blocks: 2, heads: 2, outputBias: -2, prior: false },
   curriculum: { plain: 6, rising: 1, falling: 1, peakRatio: 0.9, changing: true },
   patchesPerScene: 4,
   patch: 32,
@@ -66,7 +66,7 @@ const finetune: TrainConfig = {
   curriculum: { plain: 16, rising: 0, falling: 0, peakRatio: 0, changing: true },
   masks: "none",
   lossWeights: "uniform",
-  trained: ["conv_first."],
+  trained: ["conv_first.", "fold."],
 };
 
 export const presets = { paper, small, tiny, finetune } as const;

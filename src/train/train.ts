@@ -2,7 +2,9 @@ import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { createTrainer, initialWeights, type Trainer } from "../engine/trainer.js";
 import { SmhdrError } from "../errors.js";
+import { FOLD_WEIGHT } from "../model/fold.js";
 import type { Model } from "../model/model.js";
+import { PRIOR_KNEE, withPrior } from "../model/prior.js";
 import { readSafetensors, type StoredTensor } from "../model/safetensors.js";
 import { type Checkpoint, readCheckpoint } from "./checkpoint.js";
 import { configDifference, makeConfig, type TrainConfig } from "./config.js";
@@ -109,19 +111,21 @@ async function loadCheckpoint(output: string, { config, model }: TrainOptions): 
 
 async function makeTrainer(
   config: TrainConfig,
-  { model, vgg: vggPath }: TrainOptions,
+  options: TrainOptions,
   checkpoint: Checkpoint | undefined,
   threads: number,
 ): Promise<Trainer> {
   const { perceptual } = config;
+  const vggPath = options.vgg;
   if (perceptual === "vgg" && vggPath === undefined)
     throw new SmhdrError(
       "INVALID_ARGUMENT",
       'perceptual: "vgg" needs VGG-19\'s weights; give them with --vgg FILE (safetensors, torchvision\'s names), or set perceptual to "structure" or "none".',
     );
   const vgg = perceptual === "vgg" && vggPath !== undefined ? (await readSafetensors(vggPath)).tensors : undefined;
+  const weights = checkpoint ? new Map(Object.entries(checkpoint.state.parameters)) : firstWeights(config, options);
   const trainer = createTrainer(
-    checkpoint ? new Map(Object.entries(checkpoint.state.parameters)) : (model?.tensors ?? drawWeights(config)),
+    weights,
     {
       ...config.adam,
       decay: config.averageDecay,
@@ -129,7 +133,8 @@ async function makeTrainer(
       dropPath: config.dropPath,
       perceptual,
       perceptualWeight: config.perceptualWeight,
-      trained: config.trained,
+      // An extractor for as many exposures as the body was made for has no fold of its own.
+      trained: config.trained.filter((beginning) => beginning !== "fold." || weights.has(FOLD_WEIGHT)),
       seed: BigInt(config.seed),
       ...(vgg && { vgg }),
     },
@@ -137,6 +142,12 @@ async function makeTrainer(
   );
   if (checkpoint) trainer.restore(checkpoint.state);
   return trainer;
+}
+
+/** The model's, or drawn ones. A model without a prior that is to have one begins with it; one that is adapted stays as it is. */
+function firstWeights(config: TrainConfig, { model, base }: TrainOptions): ReadonlyMap<string, StoredTensor> {
+  const weights = model?.tensors ?? drawWeights(config);
+  return config.network.prior && !base && !weights.has(PRIOR_KNEE) ? withPrior(weights) : weights;
 }
 
 function drawWeights({ network, seed }: TrainConfig): ReadonlyMap<string, StoredTensor> {

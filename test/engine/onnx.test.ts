@@ -9,9 +9,11 @@ import type { Engine, EngineInput } from "../../src/engine/engine.js";
 import { createNativeEngine } from "../../src/engine/native.js";
 import { createOnnxEngine, hasOnnxRuntime, listOnnxProviders, type OnnxProvider } from "../../src/engine/onnx.js";
 import { selectEngine } from "../../src/engine/select.js";
+import { FOLD_WEIGHT, firstFold } from "../../src/model/fold.js";
 import type { Model } from "../../src/model/model.js";
 import { exportOnnx } from "../../src/model/onnx/export.js";
 import { decodeOnnx } from "../../src/model/onnx/read.js";
+import { PRIOR_KNEE } from "../../src/model/prior.js";
 import { readSafetensors, type StoredTensor } from "../../src/model/safetensors.js";
 
 const shipped = fileURLToPath(new URL("../golden/", import.meta.url));
@@ -37,6 +39,19 @@ function widened(small: Model): Model {
     });
   }
   return { ...small, name: "wide", tensors, width: 40, exposures: 5 };
+}
+
+/** The network as the correction of a prior, its knee in the middle of the pictures' values. */
+function corrected(small: Model): Model {
+  const knee = { shape: [2], data: Float32Array.of(0.5, 0.75) };
+  return { ...small, name: "corrected", tensors: new Map([...small.tensors, [PRIOR_KNEE, knee]]) };
+}
+
+/** The network with a fold that gives every slot a little of each of five exposures. */
+function folded(small: Model): Model {
+  const first = firstFold(small.width, 3, 5);
+  const fold = { ...first, data: first.data.map((v, i) => v + 0.02 * Math.sin(i)) };
+  return { ...small, name: "folded", tensors: new Map([...small.tensors, [FOLD_WEIGHT, fold]]), exposures: 5 };
 }
 
 function pictures(exposures: number, batch: number, height: number, width: number): EngineInput {
@@ -71,6 +86,8 @@ describe("the ONNX engine equals the native one", { skip }, () => {
   const models: [string, () => Promise<Model>][] = [
     ["three exposures", () => model("B", 3)],
     ["five exposures", async () => widened(await model("B", 3))],
+    ["five exposures and a learnt fold", async () => folded(await model("B", 3))],
+    ["three exposures and a prior", async () => corrected(await model("B", 3))],
   ];
   for (const [name, load] of models) {
     test(`${name}, three sizes, whole and in tiles that share their sums`, async () => {

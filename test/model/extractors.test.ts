@@ -6,6 +6,7 @@ import { after, before, test } from "node:test";
 import { bracketFromImages } from "../../src/bracket/read-bracket.js";
 import { createNativeEngine } from "../../src/engine/native.js";
 import { checkExtractors, exposureCounts, modelFor, withExtractor } from "../../src/model/extractors.js";
+import { FOLD_WEIGHT, firstFold } from "../../src/model/fold.js";
 import { loadModel, type Model } from "../../src/model/model.js";
 import { encodeSafetensors, readSafetensors, type StoredTensor } from "../../src/model/safetensors.js";
 import { reconstructNetwork } from "../../src/reconstruct/network.js";
@@ -106,4 +107,30 @@ test("all exposures are used where there is an extractor, else as many as fit, w
   assert.equal(two.method, "radiance");
   assert.match(two.notes, /not 2 of which number 1 is the reference: merged without a network/);
   await assert.rejects(run(2, undefined, explicit), { code: "UNSUPPORTED", message: /five takes 3, 5 .*"radiance"/ });
+});
+
+test("a first fold does with a long bracket what the network does with a selection from it", async () => {
+  const weights = modelFor(small, 3);
+  for (const [exposures, chosen] of [
+    [2, [0, 1, 1]],
+    [5, [0, 2, 4]],
+    [6, [0, 3, 5]],
+  ] as const) {
+    const fold = new Map([[FOLD_WEIGHT, firstFold(12, 3, exposures)]]);
+    const model = modelFor(withExtractor(small, exposures, fold), exposures);
+    assert.deepEqual(model.tensors.get(FOLD_WEIGHT)?.shape, [3, 4, exposures, 12]);
+    const pixels = Array.from({ length: exposures }, (_, e) =>
+      Float32Array.from({ length: 24 * 16 * 6 }, (_, i) => 0.5 + 0.5 * Math.sin(i * (1 + e))),
+    );
+    const size = { batch: 1, height: 16, width: 24 };
+    const long = await createNativeEngine(model, 1).run({ ...size, exposures: pixels });
+    const selected = chosen.map((i) => pixels[i]);
+    const short = await createNativeEngine(weights, 1).run({ ...size, exposures: selected });
+    const worst = long.reduce((most, v, i) => Math.max(most, Math.abs(v - short[i])), 0);
+    assert.ok(worst < 1e-5, `${exposures} exposures: ${worst}`);
+  }
+  assert.throws(() => withExtractor(small, 5, new Map([[FOLD_WEIGHT, firstFold(12, 3, 4)]])), {
+    code: "BAD_INPUT",
+    message: /fold\.weight must be \[3, 4, 5, 12\], not \[3, 4, 4, 12\]/,
+  });
 });

@@ -17,7 +17,7 @@ const refuses =
 
 test("the preset paper is the published schedule", () => {
   const { network, curriculum, rate, adam, batch, patch, patchesPerScene, dropPath, perceptualWeight } = presets.paper;
-  assert.deepEqual(network, { width: 60, stages: 4, blocks: 6, heads: 6, outputBias: null });
+  assert.deepEqual(network, { width: 60, stages: 4, blocks: 6, heads: 6, outputBias: null, prior: false });
   assert.deepEqual(curriculum, { plain: 300, rising: 50, falling: 50, peakRatio: 0.9, changing: true });
   assert.deepEqual(rate, { from: 5e-4, to: 5e-5, warmUp: 0 });
   assert.deepEqual(adam, { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });

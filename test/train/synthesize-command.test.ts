@@ -105,6 +105,19 @@ test("the photographs can go through JPEG", async () => {
   assert.match(await readFile(join(out, "synthesis-Test.json"), "utf8"), /"jpeg": 60/);
 });
 
+test("the spacing of the exposures can be chosen", async () => {
+  const out = join(folder, "spaced");
+  const made = await run(source, "-o", out, "--count", "4", ...settings, "--spacing", "1.5", "2.5");
+  assert.equal(made.code, 0, made.stderr);
+  const spacings = (await Promise.all((await findScenes(out, "Training")).map(readScene))).map(
+    ({ exposureValues }) => exposureValues[3] / 3,
+  );
+  assert.deepEqual([...new Set(spacings)].sort(), [1.5, 2.5]);
+  const refused = await run(source, "-o", join(folder, "bad"), "--count", "1", ...settings, "--spacing", "7");
+  assert.equal(refused.code, 2);
+  assert.match(refused.stderr, /stops above 0, 6 at most/);
+});
+
 test("a wrong call ends with one clear message", async () => {
   const { code, stderr } = await run(
     source,

@@ -26,14 +26,22 @@ struct StageConfig {
   int blocks = 0, heads = 0;
 };
 
-/// Everything the shapes of the weights determine. The number of exposures is not among it: the same body takes any
-/// number up to its width (docs/exposures.md).
+/// Everything the shapes of the weights determine. Without a learnt fold the number of exposures is not among it: the
+/// same body takes any number up to its width (docs/exposures.md).
 struct NetworkConfig {
   int width = 0;
   std::vector<StageConfig> stages;
   int mlp_ratio = 2;           // of the masked hybrid attention blocks
   int exposure_mlp_ratio = 4;  // of the inter-exposure channel attention blocks
   int reduced = 0;             // CCA's inner channels, width / 4
+  /// A learnt fold: features of fold_exposures exposures enter the slots of a body made for `slots` of them, by the
+  /// parameter fold.weight [slots, widest slot, fold_exposures, width] (docs/exposures.md). 0: the published fold, as
+  /// many slots as exposures come.
+  int slots = 0, fold_exposures = 0;
+  /// The network corrects a prior radiance instead of making one: what conv_end gives is added to the logits of a plain
+  /// merge of the exposures from the reference to the shortest (PriorArgs in ops/ops.h). There is a parameter prior.knee
+  /// then, the pixel values between which an exposure's weight falls; it is not trained. Not of the published method.
+  bool prior = false;
 
   /// Reads it off the shapes; an error names the parameter that is missing or does not fit.
   static Result<NetworkConfig> infer(const ParameterMap& parameters);

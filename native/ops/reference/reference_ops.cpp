@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/prior.h"
+
 namespace smhdr {
 namespace {
 
@@ -16,6 +18,9 @@ class ReferenceOps final : public Ops {
   void exposure_attention(const ExposureAttentionArgs& args) override { reference::exposure_attention(args); }
   void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) override {
     reference::fold_exposure(features, exposures, slot, out);
+  }
+  void add_prior(const PriorArgs& args) override {
+    for (int64_t i = 0; i < args.out.pixels(); ++i) smhdr::add_prior<double>(args, i, args.out.data + 3 * i);
   }
   void copy(ConstTensor from, Tensor to) override { std::copy_n(from.data, from.size(), to.data); }
   void add(ConstTensor a, ConstTensor b, Tensor out) override {

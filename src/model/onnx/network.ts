@@ -1,6 +1,8 @@
 import { SmhdrError } from "../../errors.js";
 import { channelParts, exposureHeads } from "../exposure-slots.js";
+import { bodySlots, FOLD_WEIGHT } from "../fold.js";
 import type { Model } from "../model.js";
+import { PRIOR_BLACK, PRIOR_KNEE, PRIOR_WHITE } from "../prior.js";
 import { elementTypeCode, type GraphBuilder, type Value } from "./graph.js";
 
 // SMNet (method.md section 2) as ONNX operations. Tokens are the rows of [batch * height * width, C], so that linear
@@ -45,6 +47,8 @@ function readStages({ tensors, name }: Model): Stage[] {
 class Network {
   private readonly channels: number;
   private readonly exposures: number;
+  /** Slots of the body's features. */
+  private readonly slots: number;
   readonly stages: readonly Stage[];
   /** Sums taken so far, and those given for them. */
   private readonly sums: Value[] = [];
@@ -68,6 +72,7 @@ class Network {
   ) {
     this.channels = model.width;
     this.exposures = model.exposures;
+    this.slots = bodySlots(model.tensors, model.exposures);
     this.stages = readStages(model);
     if (this.exposures > this.channels) {
       throw new SmhdrError(
@@ -118,7 +123,9 @@ class Network {
     }
     const body = this.convolution(this.toImage(this.norm(x, "norm")), "conv_after_body", [c, c, 3, 3]);
     const tail = this.add(body, this.convolution(anchor, "conv_skip", [c, c, 3, 3]));
-    const radiance = graph.node("Sigmoid", [this.convolution(tail, "conv_end", [3, c, 3, 3])]);
+    const end = this.convolution(tail, "conv_end", [3, c, 3, 3]);
+    const logits = this.model.tensors.has(PRIOR_KNEE) ? this.add(end, this.prior(input)) : end;
+    const radiance = graph.node("Sigmoid", [logits]);
     graph.output("radiance", radiance, ["batch", 3, "height", "width"], "Linear radiance RGB in [0, 1].");
     const sums = graph.node("Concat", this.sums, { axis: 1 });
     graph.output(
@@ -127,6 +134,28 @@ class Network {
       ["batch", sumsCount],
       "The image-wide sums each image used: give a row of it to the tiles of a picture, and they have no seams.",
     );
+  }
+
+  /** Logits of the prior radiance, [batch, 3, height, width] (PriorArgs in native/ops/ops.h). */
+  private prior(input: Value): Value {
+    const { graph, exposures: n } = this;
+    const knee = this.weight(PRIOR_KNEE, [2]);
+    const [full, none] = [this.slice(knee, 0, 1, 0), this.slice(knee, 1, 2, 0)];
+    const fall = graph.node("Sub", [none, full]);
+    const radianceOf = (i: number) => this.slice(input, 6 * i, 6 * i + 3, 1);
+    const within = (x: Value, low: number, high: number) =>
+      graph.node("Clip", [x, graph.number(low), graph.number(high)]);
+    let h = radianceOf(0);
+    for (let i = 1; i <= n >> 1; i++) {
+      const values = this.slice(input, 6 * i + 3, 6 * i + 6, 1);
+      const brightest = graph.node("ReduceMax", [values, graph.int64([1])], { keepdims: 1 });
+      const trust = within(graph.node("Div", [graph.node("Sub", [none, brightest]), fall]), 0, 1);
+      // h + trust (H_i - h)
+      h = this.add(h, graph.node("Mul", [trust, graph.node("Sub", [radianceOf(i), h])]));
+    }
+    h = within(h, 0, 1);
+    const above = graph.node("Sub", [graph.number(1 + PRIOR_WHITE), h]);
+    return graph.node("Log", [graph.node("Div", [this.add(h, graph.number(PRIOR_BLACK)), above])]);
   }
 
   /** Initialiser of a weight under its published name and shape. */
@@ -261,7 +290,7 @@ class Network {
   }
 
   private addChannelConstants(): void {
-    const { graph, channels: c, exposures: n } = this;
+    const { graph, channels: c, slots: n } = this;
     const [first, end] = channelParts(n, c)[n >> 1];
     const slot = end - first;
     const tiling = new Float32Array(c * slot);
@@ -308,6 +337,7 @@ class Network {
   /** Channel j of a slot is the mean over the groups that have a channel j; a slot has the channels of its group. */
   private fold(x: Value, shaped: (...lead: number[]) => Value): Value {
     const { graph, channels: c, exposures: n } = this;
+    if (this.model.tensors.has(FOLD_WEIGHT)) return this.learntFold(this.reshape(x, shaped(-1, n * c)));
     const parts = channelParts(n, c);
     const widest = Math.ceil(c / n);
     if (c % n === 0) {
@@ -322,6 +352,20 @@ class Network {
     const folded = graph.node("Conv", [x, graph.float32("fold", [widest, c, 1, 1], means)]);
     const kept = parts.flatMap(([start, end], i) => Array.from({ length: end - start }, (_, j) => i * widest + j));
     return graph.node("Gather", [this.reshape(folded, shaped(-1, n * widest)), graph.int64(kept)], { axis: 1 });
+  }
+
+  /** A 1x1 convolution of all exposures' features [batch, n C, height, width]. */
+  private learntFold(features: Value): Value {
+    const { graph, channels: c, exposures: n, slots } = this;
+    const widest = Math.ceil(c / slots);
+    const shape = [slots, widest, n, c];
+    const weight = this.reshape(this.weight(FOLD_WEIGHT, shape), [slots * widest, n * c, 1, 1]);
+    const rows = channelParts(slots, c).flatMap(([start, end], slot) =>
+      Array.from({ length: end - start }, (_, j) => slot * widest + j),
+    );
+    const used =
+      rows.length === slots * widest ? weight : graph.node("Gather", [weight, graph.int64(rows)], { axis: 0 });
+    return graph.node("Conv", [features, used]);
   }
 
   private maskedBlock(x: Value, name: string, shifted: number, heads: number): Value {
@@ -371,7 +415,7 @@ class Network {
 
   /** Everything between normalisation and result is one C x C product an image, which the Gram matrix of z tells. */
   private exposureBlock(x: Value, name: string): Value {
-    const { graph, channels: c, exposures: n } = this;
+    const { graph, channels: c, slots: n } = this;
     const [first, end] = channelParts(n, c)[n >> 1];
     const z = this.norm(x, `${name}norm1_x.body`);
     // Row by row, then over the rows: float32 sums over all pixels at once would lose digits.
