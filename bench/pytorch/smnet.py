@@ -318,7 +318,8 @@ def leave_stage(
 
 
 class Prior(nn.Module):
-    """Logits of a plain merge from the reference to the shortest exposure (PriorArgs in native/ops/ops.h)."""
+    """Logits of a plain merge from the reference to the shortest exposure; conv_end's fourth output is the gate between
+    it and the network's own (PriorArgs in native/ops/ops.h)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -361,14 +362,14 @@ class SMNet(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.conv_after_body = nn.Conv2d(width, width, 3, padding=1)
         self.conv_skip = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_end = nn.Conv2d(width, 3, 3, padding=1)
+        self.conv_end = nn.Conv2d(width, 4 if prior else 3, 3, padding=1)
         rates = torch.linspace(0, drop_path, stages * blocks)
         self.register_buffer("drop_rates", rates, persistent=False)
         self.drop_path = drop_path
         self.reset_parameters()
-        if prior:  # it begins as its prior
-            nn.init.zeros_(self.conv_end.weight)
-            nn.init.zeros_(self.conv_end.bias)
+        if prior:  # the gate begins all but open
+            nn.init.zeros_(self.conv_end.weight[3])
+            nn.init.constant_(self.conv_end.bias[3], math.log(9))
 
     def reset_parameters(self) -> None:
         for name, module in self.named_modules():
@@ -397,7 +398,10 @@ class SMNet(nn.Module):
         out = convolve(self.norm(x), self.conv_after_body, torch.float32)
         out = out + convolve(anchor, self.conv_skip, torch.float32)
         logits = convolve(out, self.conv_end, torch.float32)
-        return torch.sigmoid(logits if prior is None else logits + prior)
+        if prior is not None:
+            own, gate = logits[..., :3], torch.sigmoid(logits[..., 3:])
+            logits = own + gate * (prior - own)
+        return torch.sigmoid(logits)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, use_mask: Tensor | None = None) -> Tensor:
         """x [B, 6n, H, W] -> radiance [B, 3, H, W]. mask [B, 1, H, W]; use_mask [stages] of 0 (importance map) or 1."""

@@ -41,9 +41,14 @@ Status backward(const NetworkConfig& config, const ParameterMap& parameters, Ops
     ops.mlp_backward({forward, g, pass.mlp_gradients(name), g});
   };
 
-  // The tail. The sigmoid's gradient goes into the first 3 / C of `middle`.
-  const Tensor logits{middle.data, out.batch, out.height, out.width, 3};
-  ops.sigmoid_backward(out, grad_out, logits);
+  // The tail. The gradient of what conv_end gave goes into the beginning of `middle`.
+  const Tensor logits{middle.data, out.batch, out.height, out.width, config.outputs()};
+  if (config.prior) {
+    Tensor given{const_cast<float*>(out.data), out.batch, out.height, out.width, 3};
+    ops.prior_backward({{tape.at("logits"), input.exposures, pass.weight("prior.knee"), given}, grad_out, logits});
+  } else {
+    ops.sigmoid_backward(out, grad_out, logits);
+  }
   pass.convolution_backward("conv_end", tape.at("conv_end"), Padding::zero, logits, grad_skip);
   ops.layer_norm(tape.at("norm"), pass.norm("norm"), spare);
   pass.convolution_backward("conv_after_body", spare, Padding::zero, grad_skip, grad);

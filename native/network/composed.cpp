@@ -197,11 +197,11 @@ void Composed::extract(const Pass& pass, const std::vector<ConstTensor>& exposur
       network::fold(own, a.view(), i, folded.view());
       if (i != reference) continue;
       own.convolution("conv_skip", a.view(), Padding::zero, b.view());
-      Strip end(skip_end, side, depth, 3);
-      const float no_bias[3] = {};
+      Strip end(skip_end, side, depth, skip_end.channels);
+      const float no_bias[4] = {};
       own.ops.convolution(
           {b.view(), own.weight("conv_end.weight"), no_bias, Padding::zero, nullptr, false, end.view(), true});
-      end.paste(5, skip_end.data, 3);
+      end.paste(5, skip_end.data, skip_end.channels);
     }
     folded.paste(3, out.data, channels);
   }
@@ -210,16 +210,17 @@ void Composed::extract(const Pass& pass, const std::vector<ConstTensor>& exposur
 void Composed::finish(const Pass& pass, ConstTensor x, Tensor skip_end, Tensor out) const {
   ConvolutionArgs args = args_of(tail_, x, out);
   args.add = skip_end.data;
-  args.sigmoid = true;
+  args.sigmoid = !pass.config.prior;
   pass.ops.convolution(args);
   constexpr int depth = 4;
   for (const Side side : kSides) {
     const Pass own{pass.config, side.turned ? turned_parameters_ : pass.parameters, pass.ops, nullptr, exposures_,
                    pass.mask,   nullptr};
-    Strip body(x, side, depth), after(x, side, depth, x.channels), skip(skip_end, side, depth), end(out, side, depth, 3);
+    Strip body(x, side, depth), after(x, side, depth, x.channels), skip(skip_end, side, depth),
+        end(out, side, depth, out.channels);
     own.convolution("conv_after_body", body.view(), Padding::zero, after.view());
-    own.convolution("conv_end", after.view(), Padding::zero, end.view(), skip.view().data, true);
-    end.paste(2, out.data, 3);
+    own.convolution("conv_end", after.view(), Padding::zero, end.view(), skip.view().data, args.sigmoid);
+    end.paste(2, out.data, out.channels);
   }
 }
 

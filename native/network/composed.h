@@ -24,7 +24,7 @@ class Composed {
   /// [batch, height, width, 3].
   void extract(const network::Pass& pass, const std::vector<ConstTensor>& exposures, Tensor out,
                Tensor skip_end) const;
-  /// out = sigmoid(conv_end(conv_after_body(x)) + skip_end).
+  /// out = conv_end(conv_after_body(x)) + skip_end, and where there is no prior its sigmoid.
   void finish(const network::Pass& pass, ConstTensor x, Tensor skip_end, Tensor out) const;
 
   /// A convolution with its bias: [outputs, inputs, side, side].

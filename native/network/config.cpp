@@ -60,7 +60,7 @@ std::map<std::string, Shape> NetworkConfig::parameter_shapes() const {
   put("norm", {c});
   put("conv_after_body", {c, c, 3, 3});
   put("conv_skip", {c, c, 3, 3});
-  put("conv_end", {3, c, 3, 3});
+  put("conv_end", {outputs(), c, 3, 3});
   if (slots) shapes["fold.weight"] = {slots, (c + slots - 1) / slots, fold_exposures, c};
   if (prior) shapes["prior.knee"] = {2};
   return shapes;

@@ -111,7 +111,7 @@ Status check_forward(const NetworkConfig& config, const ForwardInput& input) {
 int64_t forward_bytes(const NetworkConfig& config, int batch, int height, int width) {
   // The workspace; the local branch's two planes and its gate.
   return int64_t{batch} * height * width * static_cast<int64_t>(sizeof(float)) *
-         (kForwardTensors * config.width + 3 + 3);
+         (kForwardTensors * config.width + 2 * config.outputs() + 3);
 }
 
 Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops& ops, const ForwardInput& input,
@@ -123,7 +123,8 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
   // conv_end(a + b) = conv_end(a) + conv_end(b): of the skip only its three channels after conv_end are kept, unless
   // someone asks for what the modules themselves gave.
   const bool keep_skip = tape || trace;
-  const Workspace w(shape.batch, shape.height, shape.width, config.width, kForwardTensors + keep_skip, 3);
+  const Workspace w(shape.batch, shape.height, shape.width, config.width, kForwardTensors + keep_skip,
+                    2 * config.outputs());
   if (!w.storage)
     return Error{ErrorCode::out_of_memory, "Not enough memory for the network's intermediates; use smaller tiles."};
   std::vector<ImageSums> sums(input.sums ? image_sums_count(config) : 0);
@@ -156,7 +157,10 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
   const Error cancelled{ErrorCode::cancelled, "Cancelled."};
 
   const Tensor x = w[0], entry = w[1], stage = w[2], other = w[3], skip = keep_skip ? w[4] : entry;
-  const Tensor skip_end{w.extra(), shape.batch, shape.height, shape.width, 3};
+  const Tensor skip_end{w.extra(), shape.batch, shape.height, shape.width, config.outputs()};
+  // What conv_end gives: the result itself, or with a prior the logits it is made of.
+  Tensor end = out;
+  if (config.prior) end = {w.extra() + skip_end.size(), shape.batch, shape.height, shape.width, config.outputs()};
   const bool compose = composed && !keep_skip && composed->exposures() == pass.exposures &&
                        Composed::pays(shape.height, shape.width);
   if (compose)
@@ -164,11 +168,9 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
   else
     extract(pass, input.exposures, x, skip, stage, other);
   if (!keep_skip && !compose) {
-    const float no_bias[3] = {};
+    const float no_bias[4] = {};
     ops.convolution({skip, pass.weight("conv_end.weight"), no_bias, Padding::zero, nullptr, false, skip_end, true});
   }
-  if (keep_skip) std::fill_n(skip_end.data, skip_end.size(), 0.0f);
-  if (config.prior) ops.add_prior({input.exposures, pass.weight("prior.knee"), skip_end});
   pass.remember("folded", x);
   ops.layer_norm(x, pass.norm("patch_embed.norm"), entry);
   pass.record("patch_embed", entry);
@@ -209,15 +211,19 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
     pass.record("conv_after_body", other);
   }
   if (compose) {
-    composed->finish(pass, stage, skip_end, out);
+    composed->finish(pass, stage, skip_end, end);
   } else {
     pass.convolution("conv_after_body", stage, Padding::zero, x, keep_skip ? skip.data : nullptr);
     if (trace) {
-      pass.convolution("conv_end", x, Padding::zero, out);
-      pass.record("conv_end", out);
+      pass.convolution("conv_end", x, Padding::zero, end);
+      pass.record("conv_end", end);
     }
     pass.remember("conv_end", x);
-    pass.convolution("conv_end", x, Padding::zero, out, keep_skip && !config.prior ? nullptr : skip_end.data, true);
+    pass.convolution("conv_end", x, Padding::zero, end, keep_skip ? nullptr : skip_end.data, !config.prior);
+  }
+  if (config.prior) {
+    pass.remember("logits", end);
+    ops.prior({end, input.exposures, pass.weight("prior.knee"), out});
   }
   if (input.sums && input.sums->recording) {
     input.sums->values.clear();

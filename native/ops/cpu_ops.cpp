@@ -1,7 +1,5 @@
 #include "ops/cpu_ops.h"
 
-#include "ops/prior.h"
-
 #include <cmath>
 #include <cstring>
 
@@ -215,10 +213,8 @@ void CpuOps::fold_exposure(ConstTensor features, int exposures, int slot, Tensor
   });
 }
 
-void CpuOps::add_prior(const PriorArgs& args) {
-  pieces(args.out.pixels(), [&](int64_t first, int64_t count, int) {
-    for (int64_t i = first; i < first + count; ++i) smhdr::add_prior<float>(args, i, args.out.data + 3 * i);
-  });
+void CpuOps::prior(const PriorArgs& args) {
+  pieces(args.out.pixels(), [&](int64_t first, int64_t count, int) { kernels_.prior(args, first, count); });
 }
 
 void CpuOps::copy(ConstTensor from, Tensor to) {

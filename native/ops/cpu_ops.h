@@ -67,7 +67,7 @@ class CpuOps final : public Ops {
   void local_branch(const LocalBranchArgs& args) override;
   void exposure_attention(const ExposureAttentionArgs& args) override;
   void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) override;
-  void add_prior(const PriorArgs& args) override;
+  void prior(const PriorArgs& args) override;
   void copy(ConstTensor from, Tensor to) override;
   void add(ConstTensor a, ConstTensor b, Tensor out) override;
 
@@ -80,6 +80,7 @@ class CpuOps final : public Ops {
   void exposure_attention_backward(const ExposureAttentionBackwardArgs& args) override;
   void fold_exposure_backward(ConstTensor grad_out, int exposures, int slot, Tensor grad_features) override;
   void sigmoid_backward(ConstTensor out, ConstTensor grad_out, Tensor grad_x) override;
+  void prior_backward(const PriorBackwardArgs& args) override;
 
  private:
   /// What does not depend on the window, in plan_; weights as `kernels` multiplies them.

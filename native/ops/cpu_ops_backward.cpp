@@ -341,4 +341,9 @@ void CpuOps::sigmoid_backward(ConstTensor out, ConstTensor grad_out, Tensor grad
   });
 }
 
+void CpuOps::prior_backward(const PriorBackwardArgs& args) {
+  pieces(args.grad_x.pixels(),
+         [&](int64_t first, int64_t count, int) { kernels_.prior_backward(args, first, count); });
+}
+
 }  // namespace smhdr

@@ -151,13 +151,16 @@ struct ExposureAttentionArgs {
   TraceScope trace = {};
 };
 
-/// out += log((h + 1/5000) / (1 + 1/200 - h)), so that a sigmoid gives about h: the radiance of the reference, faded
-/// over to the next shorter exposure where the brightest channel of its pixel values lies between knee[0] and knee[1],
-/// and so on down to the shortest. No exposure is asked whether anything moved: that is left to the network.
+/// The last step of a network with a prior: pixel by pixel between its own radiance and a plain merge,
+///   out = sigmoid(z + gate (p - z)), z the first three channels of x, gate the sigmoid of the fourth,
+///   p = log((h + 1/5000) / (1 + 1/200 - h)), about the logits of h.
+/// h is the radiance of the reference, faded over to the next shorter exposure where the brightest channel of its pixel
+/// values lies between knee[0] and knee[1], and so on down to the shortest. Whether anything moved the network must tell.
 struct PriorArgs {
+  ConstTensor x;                       // 4 channels
   std::vector<ConstTensor> exposures;  // as ForwardInput has them
   const float* knee;                   // [2], ascending
-  Tensor out;                          // 3 channels; added to
+  Tensor out;                          // 3 channels
 };
 
 // Backward. Each op gets what its forward got and recomputes what it needs. Parameter gradients are added to the
@@ -227,6 +230,12 @@ struct ExposureAttentionBackwardArgs {
   Tensor grad_x;  // overwritten, the residual's share included; may be grad_out
 };
 
+struct PriorBackwardArgs {
+  PriorArgs forward;  // its out is what forward gave
+  ConstTensor grad_out;
+  Tensor grad_x;  // overwritten; nothing goes back to the exposures or the knee
+};
+
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -243,8 +252,7 @@ class Ops {
   /// Features of exposure `slot` of n: channel j of the slot becomes the mean over those of their n groups that have a
   /// channel j; slots and groups have the same boundaries, part_start. The other channels of out stay as they are.
   virtual void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) = 0;
-  /// Nothing of it is learnt: it has no backward.
-  virtual void add_prior(const PriorArgs& args) = 0;
+  virtual void prior(const PriorArgs& args) = 0;
   virtual void copy(ConstTensor from, Tensor to) = 0;
   /// out = a + b, elementwise; out may be a or b.
   virtual void add(ConstTensor a, ConstTensor b, Tensor out) = 0;
@@ -261,6 +269,7 @@ class Ops {
   virtual void fold_exposure_backward(ConstTensor grad_out, int exposures, int slot, Tensor grad_features) = 0;
   /// grad_x = grad_out * out * (1 - out), for out = sigmoid(x); grad_x may be grad_out.
   virtual void sigmoid_backward(ConstTensor out, ConstTensor grad_out, Tensor grad_x) = 0;
+  virtual void prior_backward(const PriorBackwardArgs& args) = 0;
 };
 
 // How C channels are shared out among n exposures (slots of the folded features, groups of an exposure's features) and

@@ -1,19 +1,29 @@
 import type { StoredTensor } from "./safetensors.js";
 
-// A network with a prior corrects a plain merge of the exposures instead of making radiance anew (PriorArgs in
-// native/ops/ops.h). What tells is the tensor prior.knee: the pixel values between which an exposure's weight falls.
+// A network with a prior gives, pixel by pixel, its own radiance or a plain merge of the exposures: conv_end has a fourth
+// output, the gate between them (PriorArgs in native/ops/ops.h). What tells is the tensor prior.knee: the pixel values between
+// which an exposure's weight falls.
 
 export const PRIOR_KNEE = "prior.knee";
 /** The radiances that keep the logits of black and of white finite; the kernels' (native/ops/prior.h). */
 export const PRIOR_BLACK = 1 / 5000;
 export const PRIOR_WHITE = 1 / 200;
 
-/** The network beginning as its prior: with a knee, and with a conv_end that corrects nothing yet. */
-export function withPrior(weights: ReadonlyMap<string, StoredTensor>): ReadonlyMap<string, StoredTensor> {
+/** How open the gate is at the beginning: of a network that has learnt to make radiance, and of a new one. */
+export const FIRST_GATE = { learnt: 0.1, drawn: 0.9 } as const;
+
+/** The network with a prior beside its own radiance, and the same gate, 0 to 1, everywhere. */
+export function withPrior(weights: ReadonlyMap<string, StoredTensor>, gate: number): ReadonlyMap<string, StoredTensor> {
   const out = new Map(weights);
-  for (const name of ["conv_end.weight", "conv_end.bias"]) {
+  for (const [name, last] of [
+    ["conv_end.weight", 0],
+    ["conv_end.bias", Math.log(gate / (1 - gate))],
+  ] as const) {
     const tensor = weights.get(name);
-    if (tensor) out.set(name, { ...tensor, data: new Float32Array(tensor.data.length) });
+    if (!tensor) continue;
+    const data = new Float32Array((tensor.data.length / 3) * 4).fill(last);
+    data.set(tensor.data);
+    out.set(name, { shape: [4, ...tensor.shape.slice(1)], data });
   }
   return out.set(PRIOR_KNEE, { shape: [2], data: Float32Array.of(0.85, 0.97) });
 }

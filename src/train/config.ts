@@ -18,7 +18,7 @@ export interface TrainConfig {
     readonly heads: number;
     /** Start of conv_end.bias: with -2 the first guess is an even, rather dark picture. null: as method.md draws it. */
     readonly outputBias: number | null;
-    /** Whether the network corrects a plain merge of the exposures, with which it begins (docs/training.md); else it makes radiance. */
+    /** Whether the network chooses, pixel by pixel, between its own radiance and a plain merge (docs/training.md). */
     readonly prior: boolean;
   };
   readonly curriculum: {

@@ -4,7 +4,7 @@ import { createTrainer, initialWeights, type Trainer } from "../engine/trainer.j
 import { SmhdrError } from "../errors.js";
 import { FOLD_WEIGHT } from "../model/fold.js";
 import type { Model } from "../model/model.js";
-import { PRIOR_KNEE, withPrior } from "../model/prior.js";
+import { FIRST_GATE, PRIOR_KNEE, withPrior } from "../model/prior.js";
 import { readSafetensors, type StoredTensor } from "../model/safetensors.js";
 import { type Checkpoint, readCheckpoint } from "./checkpoint.js";
 import { configDifference, makeConfig, type TrainConfig } from "./config.js";
@@ -144,10 +144,11 @@ async function makeTrainer(
   return trainer;
 }
 
-/** The model's, or drawn ones. A model without a prior that is to have one begins with it; one that is adapted stays as it is. */
+/** The model's, or drawn ones. A model without a prior that is to have one gets it; one that is adapted stays as it is. */
 function firstWeights(config: TrainConfig, { model, base }: TrainOptions): ReadonlyMap<string, StoredTensor> {
   const weights = model?.tensors ?? drawWeights(config);
-  return config.network.prior && !base && !weights.has(PRIOR_KNEE) ? withPrior(weights) : weights;
+  if (!config.network.prior || base || weights.has(PRIOR_KNEE)) return weights;
+  return withPrior(weights, model ? FIRST_GATE.learnt : FIRST_GATE.drawn);
 }
 
 function drawWeights({ network, seed }: TrainConfig): ReadonlyMap<string, StoredTensor> {

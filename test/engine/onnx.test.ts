@@ -13,7 +13,7 @@ import { FOLD_WEIGHT, firstFold } from "../../src/model/fold.js";
 import type { Model } from "../../src/model/model.js";
 import { exportOnnx } from "../../src/model/onnx/export.js";
 import { decodeOnnx } from "../../src/model/onnx/read.js";
-import { PRIOR_KNEE } from "../../src/model/prior.js";
+import { PRIOR_KNEE, withPrior } from "../../src/model/prior.js";
 import { readSafetensors, type StoredTensor } from "../../src/model/safetensors.js";
 
 const shipped = fileURLToPath(new URL("../golden/", import.meta.url));
@@ -41,10 +41,15 @@ function widened(small: Model): Model {
   return { ...small, name: "wide", tensors, width: 40, exposures: 5 };
 }
 
-/** The network as the correction of a prior, its knee in the middle of the pictures' values. */
+/** The network with a prior, its knee in the middle of the pictures' values and its gate moving with them. */
 function corrected(small: Model): Model {
-  const knee = { shape: [2], data: Float32Array.of(0.5, 0.75) };
-  return { ...small, name: "corrected", tensors: new Map([...small.tensors, [PRIOR_KNEE, knee]]) };
+  const tensors = new Map(withPrior(small.tensors, 0.5));
+  tensors.set(PRIOR_KNEE, { shape: [2], data: Float32Array.of(0.5, 0.75) });
+  const end = tensors.get("conv_end.weight");
+  end?.data.subarray(3 * 24 * 9).forEach((_, i, gate) => {
+    gate[i] = 0.2 * Math.sin(i);
+  });
+  return { ...small, name: "corrected", tensors };
 }
 
 /** The network with a fold that gives every slot a little of each of five exposures. */

@@ -38,10 +38,12 @@ struct NetworkConfig {
   /// parameter fold.weight [slots, widest slot, fold_exposures, width] (docs/exposures.md). 0: the published fold, as
   /// many slots as exposures come.
   int slots = 0, fold_exposures = 0;
-  /// The network corrects a prior radiance instead of making one: what conv_end gives is added to the logits of a plain
-  /// merge of the exposures from the reference to the shortest (PriorArgs in ops/ops.h). There is a parameter prior.knee
-  /// then, the pixel values between which an exposure's weight falls; it is not trained. Not of the published method.
+  /// Pixel by pixel the result is the network's own radiance or a prior one, a plain merge of the exposures from the
+  /// reference to the shortest: conv_end has a fourth output, the gate between them (PriorArgs in ops/ops.h), and there is
+  /// a parameter prior.knee, the pixel values between which an exposure's weight falls; it is not trained. Not of the
+  /// published method.
   bool prior = false;
+  int outputs() const { return prior ? 4 : 3; }  // of conv_end
 
   /// Reads it off the shapes; an error names the parameter that is missing or does not fit.
   static Result<NetworkConfig> infer(const ParameterMap& parameters);

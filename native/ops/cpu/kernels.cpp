@@ -6,6 +6,7 @@
 #include "ops/cpu/hybrid_block.h"
 #include "ops/cpu/local_branch.h"
 #include "ops/cpu/local_branch_backward.h"
+#include "ops/cpu/prior.h"
 #include "ops/cpu/token_kernels.h"
 #include "ops/cpu/window_attention.h"
 #include "ops/cpu/window_attention_backward.h"
@@ -35,7 +36,9 @@ const Kernels& kernels() {
                                  exposure_gram,
                                  exposure_mix<float>,
                                  fold,
+                                 prior,
                                  add,
+                                 prior_backward,
                                  convolution_backward_scratch,
                                  convolution_backward_tile,
                                  norm_backward_scratch,

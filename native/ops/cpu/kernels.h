@@ -88,7 +88,11 @@ struct Kernels {
   /// `starts`: the n + 1 boundaries of slots and groups; `share`: 1 / the groups that have channel j of the slot.
   void (*fold)(const float* features, int channels, const int* starts, int exposures, int slot, const float* share,
                int64_t count, float* out);
+  /// Pixels [first, first + count) of all images of the batch together.
+  void (*prior)(const PriorArgs& args, int64_t first, int64_t count);
   void (*add)(const float* a, const float* b, int64_t count, float* out);
+
+  void (*prior_backward)(const PriorBackwardArgs& args, int64_t first, int64_t count);
 
   // Backward. The gradients in the args are one slot's accumulators, used by one thread at a time.
   int64_t (*convolution_backward_scratch)(const ConvolutionBackwardArgs& args);

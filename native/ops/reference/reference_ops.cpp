@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "ops/prior.h"
-
 namespace smhdr {
 namespace {
 
@@ -19,9 +17,8 @@ class ReferenceOps final : public Ops {
   void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) override {
     reference::fold_exposure(features, exposures, slot, out);
   }
-  void add_prior(const PriorArgs& args) override {
-    for (int64_t i = 0; i < args.out.pixels(); ++i) smhdr::add_prior<double>(args, i, args.out.data + 3 * i);
-  }
+  void prior(const PriorArgs& args) override { reference::prior(args); }
+  void prior_backward(const PriorBackwardArgs& args) override { reference::prior_backward(args); }
   void copy(ConstTensor from, Tensor to) override { std::copy_n(from.data, from.size(), to.data); }
   void add(ConstTensor a, ConstTensor b, Tensor out) override {
     for (int64_t i = 0; i < out.size(); ++i) out.data[i] = a.data[i] + b.data[i];

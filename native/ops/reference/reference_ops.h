@@ -15,6 +15,7 @@ void window_attention(const AttentionArgs& args);
 void local_branch(const LocalBranchArgs& args);
 void exposure_attention(const ExposureAttentionArgs& args);
 void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out);
+void prior(const PriorArgs& args);
 
 void convolution_backward(const ConvolutionBackwardArgs& args);
 /// grad_x is overwritten; null gradients are left out.
@@ -29,6 +30,7 @@ void mlp_backward(const MlpBackwardArgs& args);
 void window_attention_backward(const AttentionBackwardArgs& args);
 void local_branch_backward(const LocalBranchBackwardArgs& args);
 void exposure_attention_backward(const ExposureAttentionBackwardArgs& args);
+void prior_backward(const PriorBackwardArgs& args);
 void fold_exposure_backward(ConstTensor grad_out, int exposures, int slot, Tensor grad_features);
 
 double gelu(double x);

@@ -123,8 +123,9 @@ class Network {
     }
     const body = this.convolution(this.toImage(this.norm(x, "norm")), "conv_after_body", [c, c, 3, 3]);
     const tail = this.add(body, this.convolution(anchor, "conv_skip", [c, c, 3, 3]));
-    const end = this.convolution(tail, "conv_end", [3, c, 3, 3]);
-    const logits = this.model.tensors.has(PRIOR_KNEE) ? this.add(end, this.prior(input)) : end;
+    const logits = this.model.tensors.has(PRIOR_KNEE)
+      ? this.choose(this.convolution(tail, "conv_end", [4, c, 3, 3]), this.prior(input))
+      : this.convolution(tail, "conv_end", [3, c, 3, 3]);
     const radiance = graph.node("Sigmoid", [logits]);
     graph.output("radiance", radiance, ["batch", 3, "height", "width"], "Linear radiance RGB in [0, 1].");
     const sums = graph.node("Concat", this.sums, { axis: 1 });
@@ -134,6 +135,13 @@ class Network {
       ["batch", sumsCount],
       "The image-wide sums each image used: give a row of it to the tiles of a picture, and they have no seams.",
     );
+  }
+
+  /** Logits of the radiance: from own ones and their gate [batch, 4, height, width] and the prior's (PriorArgs). */
+  private choose(own: Value, prior: Value): Value {
+    const { graph } = this;
+    const [z, shut] = graph.split(own, [3, 1], 1);
+    return this.add(z, graph.node("Mul", [graph.node("Sigmoid", [shut]), graph.node("Sub", [prior, z])]));
   }
 
   /** Logits of the prior radiance, [batch, 3, height, width] (PriorArgs in native/ops/ops.h). */
