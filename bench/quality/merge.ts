@@ -1,13 +1,14 @@
-// How good merging without a network is: npx tsx bench/quality/radiance.ts [--per-source 2] [--json]
-// 1. Dynamic brackets synthesised from the public test images (3 exposures 2 stops apart, moving objects, hand-held)
-//    against the reference exposure alone and OpenCV's AlignMTB + MergeDebevec (python3, or $SMHDR_PYTHON, with cv2).
-// 2. Real static brackets against a plain weighted merge of the same exposures.
+// How good merging is: npx tsx bench/quality/merge.ts [--per-source 2] [--spacing 2] [--model smhdr-s ...] [--json]
+// 1. Dynamic brackets synthesised from the public test images (3 exposures 2 stops apart, moving objects, hand-held):
+//    the radiance merge and models, as smhdr merge makes them, against the reference exposure alone and OpenCV's
+//    AlignMTB + MergeDebevec (python3, or $SMHDR_PYTHON, with cv2).
+// 2. Real static brackets, against a plain weighted merge of the same exposures.
 // Data: $SMHDR_DATA or ../shared/data; what is absent is skipped, saying so.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import sharp from "sharp";
 import type { Bracket } from "../../src/bracket/bracket.js";
@@ -17,12 +18,20 @@ import { readRadiance } from "../../src/codec/read-radiance.js";
 import { muLaw } from "../../src/measure/mu-law.js";
 import { psnr } from "../../src/measure/psnr.js";
 import { mergeRadiance } from "../../src/reconstruct/radiance.js";
+import { Reconstructor } from "../../src/reconstruct/reconstructor.js";
 import { loadSources } from "../../src/train/synthesis/load-sources.js";
 import { type SyntheticBracket, synthesizeBracket } from "../../src/train/synthesis/synthesize.js";
 
 const { values } = parseArgs({
-  options: { "per-source": { type: "string", default: "2" }, json: { type: "boolean", default: false } },
+  options: {
+    "per-source": { type: "string", default: "2" },
+    spacing: { type: "string", default: "2" },
+    model: { type: "string", multiple: true, default: [] },
+    json: { type: "boolean", default: false },
+  },
 });
+const models = await Promise.all(values.model.map((model) => Reconstructor.load({ method: "network", model })));
+const names = ["radiance", "reference", "opencv", ...values.model.map((model) => basename(model, ".safetensors"))];
 const root = new URL("../../", import.meta.url).pathname;
 const data = process.env.SMHDR_DATA ?? join(root, "../shared/data");
 const testImages = [
@@ -42,6 +51,7 @@ const size = { width: 512, height: 384 };
 const say = (text: string) => {
   if (!values.json) console.log(text);
 };
+const wide = (value: number) => (Number.isNaN(value) ? "-" : value.toFixed(2)).padStart(14);
 const cell = (value: number | undefined) => (value === undefined ? "-" : value.toFixed(2)).padStart(9);
 
 /** The factor on `result` that brings it closest to the truth after the mu-law. */
@@ -79,7 +89,15 @@ async function dynamic(): Promise<void> {
       for (let k = 0; k < Number(values["per-source"]); k++) {
         const bracket = synthesizeBracket(
           [source],
-          { ...size, exposures: 3, evSpacing: [2], motion: 1, objects: [1, 4], handheld: 1, response: 0 },
+          {
+            ...size,
+            exposures: 3,
+            evSpacing: [Number(values.spacing)],
+            motion: 1,
+            objects: [1, 4],
+            handheld: 1,
+            response: 0,
+          },
           1000 * s + k,
         );
         const scene = { name: `${present[s].split("/").at(-1)} ${k + 1}`, folder: join(folder, `${s}-${k}`), bracket };
@@ -100,37 +118,41 @@ async function dynamic(): Promise<void> {
     if (opencv.status !== 0)
       say(`skipped: OpenCV (${python} with cv2 and numpy is needed; SMHDR_PYTHON names another)`);
 
-    say("\nDynamic brackets: PSNR-mu and PSNR-l in dB of the merge, the reference exposure alone, and OpenCV");
-    say(`${"scene".padEnd(34)}   ours mu    ref mu opencv mu    ours l     ref l  opencv l`);
+    say(`\nDynamic brackets, ${values.spacing} stops apart: PSNR-mu and PSNR-l in dB`);
+    say(
+      "scene".padEnd(34) + ["mu", "l"].flatMap((kind) => names.map((name) => `${name} ${kind}`.padStart(14))).join(""),
+    );
     const rows: number[][] = [];
     for (const { name, folder: place, bracket } of scenes) {
       const { truth, exposures, exposureValues } = bracket;
       const encoding = { transfer: "gamma2.2", primaries: "srgb" } as const;
       const images = exposures.map((pixels) => ({ ...size, channels: 3, data: pixels, encoding }));
       const opened = await bracketFromImages(images, { ev: exposureValues });
-      const merged = await mergeRadiance(opened);
-      opened.close();
       const table = linearTable("gamma2.2", 16);
-      const alone = Float32Array.from(exposures[1], (code) => table[code] / 2 ** exposureValues[1]);
-      const row = [psnr(merged.data, truth, muLaw), psnr(alone, truth, muLaw), Number.NaN];
-      row.push(psnr(merged.data, truth), psnr(alone, truth), Number.NaN);
+      const results: (Float32Array | undefined)[] = [
+        (await mergeRadiance(opened)).data,
+        Float32Array.from(exposures[1], (code) => table[code] / 2 ** exposureValues[1]),
+        undefined,
+      ];
       if (opencv.status === 0) {
         const raw = await readFile(join(place, "debevec.raw"));
-        const debevec = fit(new Float32Array(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.length)), truth);
-        row[2] = psnr(debevec, truth, muLaw);
-        row[5] = psnr(debevec, truth);
+        results[2] = fit(new Float32Array(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.length)), truth);
       }
+      for (const model of models) results.push((await model.run(opened)).data);
+      opened.close();
+      const row = [muLaw, undefined].flatMap((curve) =>
+        results.map((data) => (data ? psnr(data, truth, curve) : Number.NaN)),
+      );
       rows.push(row);
-      say(name.padEnd(34) + row.map((v) => cell(Number.isNaN(v) ? undefined : v)).join(" "));
+      say(name.padEnd(34) + row.map((v) => wide(v)).join(""));
     }
     const mean = rows[0].map((_, i) => rows.reduce((sum, row) => sum + row[i], 0) / rows.length);
-    say("mean".padEnd(34) + mean.map((v) => cell(Number.isNaN(v) ? undefined : v)).join(" "));
-    if (values.json) {
-      const [psnrMu, referenceMu, opencvMu, psnrL, referenceL, opencvL] = mean;
-      console.log(
-        JSON.stringify({ name: "quality/dynamic", psnrMu, referenceMu, opencvMu, psnrL, referenceL, opencvL }),
-      );
-    }
+    say("mean".padEnd(34) + mean.map((v) => wide(v)).join(""));
+    if (values.json)
+      for (const [i, name] of names.entries())
+        console.log(
+          JSON.stringify({ name: `quality/dynamic/${name}`, psnrMu: mean[i], psnrL: mean[names.length + i] }),
+        );
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -159,7 +181,9 @@ async function still(): Promise<void> {
   const present = staticBrackets.filter((name) => existsSync(join(data, "brackets", name, "gt_merged.hdr")));
   if (present.length === 0) return say(`skipped: static brackets (none under ${data}/brackets)`);
   say("\nStatic brackets: PSNR-mu in dB against gt_merged.hdr, each at its best scale");
-  say(`${"bracket".padEnd(34)}      ours     plain difference`);
+  say(
+    `${"bracket".padEnd(34)}  radiance     plain difference${values.model.map((name) => ` ${basename(name, ".safetensors")}`.padStart(14)).join("")}`,
+  );
   for (const name of present) {
     const folder = join(data, "brackets", name);
     const scene = JSON.parse(await readFile(join(folder, "scene.json"), "utf8")) as {
@@ -177,9 +201,13 @@ async function still(): Promise<void> {
     };
     const ours = quality((await mergeRadiance(bracket)).data);
     const plain = quality(plainMerge(bracket));
+    const learnt: number[] = [];
+    for (const model of models) learnt.push(quality((await model.run(bracket)).data));
     bracket.close();
-    say(`${name.padEnd(34)} ${cell(ours)} ${cell(plain)}  ${cell(ours - plain)}`);
-    if (values.json) console.log(JSON.stringify({ name: `quality/static/${name}`, psnrMu: ours, plainMu: plain }));
+    say(`${name.padEnd(34)} ${cell(ours)} ${cell(plain)}  ${cell(ours - plain)}${learnt.map((v) => wide(v)).join("")}`);
+    const others = Object.fromEntries(learnt.map((v, i) => [names[3 + i], v]));
+    if (values.json)
+      console.log(JSON.stringify({ name: `quality/static/${name}`, psnrMu: ours, plainMu: plain, ...others }));
   }
 }
 
