@@ -13,7 +13,11 @@ export type FromThread = { readonly rgba: Float32Array } | { readonly error: str
  * loader into an endless loop; so it works in a thread that is ended when it takes too long.
  * Returns RGB, top row first. Throws BAD_INPUT for damaged files.
  */
-export async function decodeWithThree(bytes: Uint8Array, header: ExrHeader): Promise<Float32Array> {
+export async function decodeWithThree(
+  bytes: Uint8Array,
+  header: ExrHeader,
+  patience = patienceFor(header),
+): Promise<Float32Array> {
   const { channels, dataWindow } = header;
   // The loader takes every channel for one type and for full resolution.
   if (new Set(channels.map(({ type }) => type)).size > 1) throw unsupportedExr("channels of mixed types");
@@ -21,7 +25,6 @@ export async function decodeWithThree(bytes: Uint8Array, header: ExrHeader): Pro
     throw unsupportedExr("subsampled channels other than luminance/chroma");
   const [left, top, right, bottom] = dataWindow;
   const [width, height] = [right - left + 1, bottom - top + 1];
-  const patience = PATIENCE_MS + (PATIENCE_PER_THOUSAND_MS * width * height * channels.length) / 1000;
   const rgba = await ask(bytes.slice().buffer, patience);
   if (rgba.length !== width * height * 4) throw badExr("is damaged");
   const data = new Float32Array(width * height * 3);
@@ -33,6 +36,12 @@ export async function decodeWithThree(bytes: Uint8Array, header: ExrHeader): Pro
     }
   }
   return data;
+}
+
+/** In milliseconds. */
+function patienceFor({ dataWindow: [left, top, right, bottom], channels }: ExrHeader): number {
+  const samples = (right - left + 1) * (bottom - top + 1) * channels.length;
+  return PATIENCE_MS + (PATIENCE_PER_THOUSAND_MS * samples) / 1000;
 }
 
 async function ask(file: ArrayBuffer, patience: number): Promise<Float32Array> {

@@ -4,7 +4,9 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { test } from "node:test";
 import { decodeOpenExr } from "../../src/codec/openexr.js";
+import { readExrHeader } from "../../src/codec/openexr-header.js";
 import { readRadiance } from "../../src/codec/read-radiance.js";
+import { decodeWithThree } from "../../src/codec/three-exr.js";
 import { SmhdrError } from "../../src/errors.js";
 import { writeOpenExr } from "../../src/output/write-openexr.js";
 import { hasCommand, PYTHON, readWithOpenCv, someRadiance, temporaryFolder } from "../output/radiance.js";
@@ -119,6 +121,14 @@ test("damaged files are refused, and never crash or hang", async (t) => {
     bytes[at] ^= 0x5a;
     await refuse(bytes, `byte ${at}`);
   }
+});
+
+test("a damaged file that three's loader never comes to an end with is given up", async () => {
+  const bytes = readFileSync(new URL("endless.exr", import.meta.url)); // DWA, three bytes changed
+  await assert.rejects(decodeWithThree(bytes, readExrHeader(bytes), 1500), {
+    code: "BAD_INPUT",
+    message: /does not end/,
+  });
 });
 
 test("what is not read is named", async (t) => {
