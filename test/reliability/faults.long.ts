@@ -17,8 +17,12 @@ before(async () => {
 });
 after(() => rm(folder, { recursive: true, force: true }));
 
-test("a hundred merges stopped by SIGTERM", async (t) => t.diagnostic(`exits ${await stopMerges(100, "SIGTERM")}`));
-test("a hundred merges stopped by SIGKILL", async (t) => t.diagnostic(`exits ${await stopMerges(100, "SIGKILL")}`));
+for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+  test(`a hundred merges stopped by ${signal}`, async (t) =>
+    t.diagnostic(`exits ${await stopMerges(100, signal, false)}`));
+  test(`ten merges that spill, stopped by ${signal}`, async (t) =>
+    t.diagnostic(`exits ${await stopMerges(10, signal, true)}`));
+}
 test("training stopped a hundred times by SIGTERM", async (t) =>
   t.diagnostic(`exits ${await stopTraining(100, ["SIGTERM"], data, config)}`));
 test("training stopped a hundred times by SIGKILL", async (t) =>

@@ -22,7 +22,8 @@ before(async () => {
 after(() => rm(folder, { recursive: true, force: true }));
 
 test("merges stopped by SIGTERM and SIGKILL", async (t) => {
-  for (const signal of ["SIGTERM", "SIGKILL"] as const) t.diagnostic(`${signal}: ${await stopMerges(2, signal)}`);
+  for (const signal of ["SIGTERM", "SIGKILL"] as const) t.diagnostic(`${await stopMerges(4, signal, false)}`);
+  t.diagnostic(`spilled: ${await stopMerges(1, "SIGTERM", true)}`);
 });
 test("training stopped and gone on with arrives at the same bits", async (t) => {
   t.diagnostic(`${await stopTraining(4, ["SIGTERM", "SIGKILL"], data, config)}`);
