@@ -25,3 +25,15 @@ export class SmhdrError extends Error {
 export function throwIfAborted(signal?: AbortSignal): void {
   if (signal?.aborted) throw new SmhdrError("CANCELLED", "Cancelled.", { cause: signal.reason });
 }
+
+/** A value as a message shows it: JSON, cut where it is long. */
+export function shown(value: unknown): string {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch {
+    // nested too deeply, or in itself
+  }
+  text ??= typeof value === "object" ? "an object" : String(value);
+  return text.length > 80 ? `${text.slice(0, 80)}...` : text;
+}

@@ -12,9 +12,9 @@ import { type SynthesisOptions, synthesizeBracket } from "../../src/train/synthe
 
 const panoramas = /latlong|_1k\.hdr$|^pmndrs_/i;
 
-function load(path: string, name: string): SourceImage {
+async function load(path: string, name: string): Promise<SourceImage> {
   const bytes = readFileSync(path);
-  const { width, height, data } = name.endsWith(".exr") ? decodeOpenExr(bytes) : decodeRadianceHdr(bytes);
+  const { width, height, data } = name.endsWith(".exr") ? await decodeOpenExr(bytes) : decodeRadianceHdr(bytes);
   const floats = data as Float32Array;
   for (let i = 0; i < floats.length; i++) if (!(floats[i] >= 0 && Number.isFinite(floats[i]))) floats[i] = 0;
   return { name, width, height, data: floats, panorama: panoramas.test(name) && width === 2 * height };
@@ -63,8 +63,8 @@ if (isMainThread) {
   const total = names.length;
 } else {
   const { folder, out, index, stride, firstSeed, options, count } = workerData;
-  parentPort?.on("message", (message: { prepare?: string; ready?: PreparedSource[] }) => {
-    if (message.prepare) parentPort?.postMessage(prepare(load(join(folder, message.prepare), message.prepare)));
+  parentPort?.on("message", async (message: { prepare?: string; ready?: PreparedSource[] }) => {
+    if (message.prepare) parentPort?.postMessage(prepare(await load(join(folder, message.prepare), message.prepare)));
     if (!message.ready) return;
     const empty = new Float32Array(0);
     const sources = message.ready

@@ -23,6 +23,7 @@ constexpr int64_t kJudgedSide = 200;
 constexpr std::array<size_t, 3> kCandidates = {24, 6, 3};  // first guesses followed on the coarsest scales
 constexpr int64_t kFewestBlocks = 12;
 constexpr double kLeastOverlap = 0.03;      // of the held-out texture, seen well by both exposures
+constexpr double kFirmOverlap = 0.25;       // below it a match with the reference is checked against a neighbour's
 constexpr double kLeastCorrelation = 0.35;  // unrelated pictures stay near 0
 constexpr double kStillCorrelation = 0.2;   // enough to say that nothing moved
 constexpr double kSignificance = 4;
@@ -46,6 +47,11 @@ struct Found {
   AlignModel model = AlignModel::identity;
   Matrix warp = kIdentity;
   Verdict before, after;
+  size_t level = 0;  // the scale that judged
+
+  bool known() const { return outcome == AlignOutcome::still || outcome == AlignOutcome::aligned; }
+  /// What is taken of the warp.
+  Matrix taken() const { return outcome == AlignOutcome::aligned ? warp : kIdentity; }
 };
 
 class Aligner {
@@ -63,6 +69,10 @@ class Aligner {
 
   /// Compares two exposures; the warp maps `fixed` to `moving`. Cut short when cancelled.
   Found align(int64_t fixed, int64_t moving);
+  /// Whether the two exposures, aligned before, agree better by their own match than by the warp `other`.
+  bool contradicts(int64_t fixed, int64_t moving, const Found& own, const Matrix& other) {
+    return compare(pair(fixed, moving, own.level), other, own.taken(), pool_).significance > kSignificance;
+  }
 
  private:
   Pair pair(int64_t fixed, int64_t moving, size_t level) {
@@ -157,6 +167,7 @@ Found Aligner::align(int64_t fixed, int64_t moving) {
     const Verdict verdict = judge(pair(fixed, moving, level), similarity, pool_);
     if (level == 0 || verdict.correlation > found.after.correlation) found.after = verdict, judged = level;
   }
+  found.level = judged;
   const Pair p = pair(fixed, moving, judged);
   found.before = judge(p, kIdentity, pool_);
   if (found.after.overlap < kLeastOverlap || found.after.blocks < kFewestBlocks) return found;
@@ -240,26 +251,26 @@ Result<std::vector<ExposureAlignment>> align_bracket(std::span<const AlignImage>
     if (progress.stop()) return Error{ErrorCode::cancelled, "Alignment was cancelled."};
     int64_t with = reference;
     Found found = aligner.align(reference, i);
-    if (found.outcome == AlignOutcome::no_overlap || found.outcome == AlignOutcome::unreliable) {
-      // The nearest exposure between this one and the reference whose own place is known.
-      std::optional<int64_t> neighbour;
-      for (size_t j = 0; j < k; ++j) {
-        const int64_t c = order[j];
-        const bool same_side =
-            (exposure_values[c] - exposure_values[reference]) * (exposure_values[i] - exposure_values[reference]) > 0;
-        const bool known = results[c].outcome == AlignOutcome::still || results[c].outcome == AlignOutcome::aligned;
-        if (c != reference && same_side && known) neighbour = c;
-      }
-      if (neighbour) {
-        Found link = aligner.align(*neighbour, i);
-        if (link.outcome == AlignOutcome::still || link.outcome == AlignOutcome::aligned) {
-          found = link;
-          with = *neighbour;
-          if (link.outcome == AlignOutcome::still) found.warp = kIdentity;
-          found.warp = normalised(multiply(found.warp, warps[with]));
-          found.model = std::max(found.model, results[with].model);
-          found.outcome = found.warp == kIdentity ? AlignOutcome::still : AlignOutcome::aligned;
-        }
+    // The nearest exposure between this one and the reference whose own place is known.
+    std::optional<int64_t> neighbour;
+    for (size_t j = 0; j < k; ++j) {
+      const int64_t c = order[j];
+      const bool same_side =
+          (exposure_values[c] - exposure_values[reference]) * (exposure_values[i] - exposure_values[reference]) > 0;
+      const bool known = results[c].outcome == AlignOutcome::still || results[c].outcome == AlignOutcome::aligned;
+      if (c != reference && same_side && known) neighbour = c;
+    }
+    // Where exposure and reference share little, chance can make a wrong match look right: the neighbour, which shares
+    // more with it, then has a say.
+    if (neighbour && (!found.known() || found.after.overlap < kFirmOverlap)) {
+      const Found link = aligner.align(*neighbour, i);
+      const Matrix direct = normalised(multiply(found.taken(), inverse(warps[*neighbour])));
+      if (link.known() && (!found.known() || aligner.contradicts(*neighbour, i, link, direct))) {
+        found = link;
+        with = *neighbour;
+        found.warp = normalised(multiply(link.taken(), warps[with]));
+        found.model = std::max(link.model, results[with].model);
+        found.outcome = found.warp == kIdentity ? AlignOutcome::still : AlignOutcome::aligned;
       }
     }
     ExposureAlignment& result = results[i];

@@ -26,6 +26,13 @@ inline Matrix normalised(Matrix m) {
   return m;
 }
 
+/// Scaled as normalised() does. The matrix must not be singular.
+inline Matrix inverse(const Matrix& m) {
+  const auto c = [&](int i, int j, int k, int l) { return m[i] * m[j] - m[k] * m[l]; };
+  return normalised({c(4, 8, 5, 7), c(2, 7, 1, 8), c(1, 5, 2, 4), c(5, 6, 3, 8), c(0, 8, 2, 6), c(2, 3, 0, 5),
+                     c(3, 7, 4, 6), c(1, 6, 0, 7), c(0, 4, 1, 3)});
+}
+
 struct Position {
   double x, y;
 };

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "align/warp.h"
@@ -21,6 +22,7 @@ using smhdr::ExposureAlignment;
 using smhdr::align::Matrix;
 
 constexpr int64_t kWidth = 640, kHeight = 440;
+constexpr uint32_t kChainSeeds = 12;
 
 uint32_t hash(uint32_t x) {
   x = (x ^ (x >> 16)) * 0x7feb352du;
@@ -66,19 +68,14 @@ struct Shot {
   double gamma = 2.2;    // quantised to 8 bits after this curve
   bool s_curve = false;  // and a camera's tone curve that nobody undoes
   uint32_t seed = 1;
+  uint32_t noise_seed = 0;
   std::function<float(float, float, uint32_t)> radiance = scene;
 };
 
-Matrix inverse(const Matrix& m) {
-  const auto c = [&](int i, int j, int k, int l) { return m[i] * m[j] - m[k] * m[l]; };
-  return smhdr::align::normalised({c(4, 8, 5, 7), c(2, 7, 1, 8), c(1, 5, 2, 4), c(5, 6, 3, 8), c(0, 8, 2, 6),
-                                   c(2, 3, 0, 5), c(3, 7, 4, 6), c(1, 6, 0, 7), c(0, 4, 1, 3)});
-}
-
 std::vector<float> render(const Shot& shot, int64_t width = kWidth, int64_t height = kHeight) {
-  const Matrix back = inverse(shot.warp);
+  const Matrix back = smhdr::align::inverse(shot.warp);
   std::vector<float> out(width * height);
-  uint32_t state = hash(uint32_t(std::lround(shot.gain * 1000)) + 77);
+  uint32_t state = hash(uint32_t(std::lround(shot.gain * 1000)) + 77 + 1009 * shot.noise_seed);
   const auto random = [&] { return float((state = hash(state + 0x9e3779b9u)) >> 8) / 16777216.0f; };
   for (int64_t y = 0; y < height; ++y)
     for (int64_t x = 0; x < width; ++x) {
@@ -206,25 +203,33 @@ void check_left_alone(smhdr::ThreadPool& pool) {
   }
 }
 
-/// Twenty stops from left to right: the darkest and the brightest exposure share nothing with the reference and are
-/// chained through their neighbours.
+/// Twenty stops from left to right: the darkest and the brightest exposure share next to nothing with the reference,
+/// and what little they do share may look right where it is not: they are chained through their neighbours.
 void check_chain(smhdr::ThreadPool& pool) {
   const auto ramp = [](float x, float y, uint32_t seed) { return scene(x, y, seed) * std::exp2(x / 36 - 9); };
   const std::vector<double> values = {-9, -4.5, 0, 4.5, 9};
-  std::vector<std::vector<float>> shots;
-  std::vector<Matrix> warps;
-  for (size_t i = 0; i < values.size(); ++i) {
-    const double k = double(i) - 2;
-    warps.push_back(warp_of(4.3 * k, -3.1 * k, 0.3 * k));
-    shots.push_back(render({.warp = warps[i], .gain = std::exp2(values[i]), .noise = 0.0005, .radiance = ramp}));
+  int chained = 0;
+  for (uint32_t noise_seed = 0; noise_seed < kChainSeeds; ++noise_seed) {
+    std::vector<std::vector<float>> shots;
+    std::vector<Matrix> warps;
+    for (size_t i = 0; i < values.size(); ++i) {
+      const double k = double(i) - 2;
+      warps.push_back(warp_of(4.3 * k, -3.1 * k, 0.3 * k));
+      shots.push_back(render({.warp = warps[i],
+                              .gain = std::exp2(values[i]),
+                              .noise = 0.0005,
+                              .noise_seed = noise_seed,
+                              .radiance = ramp}));
+    }
+    const auto results = align(shots, values, 2, pool);
+    for (size_t i = 0; i < values.size(); ++i) {
+      const double error = corner_error(results[i].homography, warps[i]);
+      const bool right = CHECK(error < 0.5);
+      if (noise_seed == 0 || !right) print(("chain " + std::to_string(noise_seed)).c_str(), results[i], error);
+    }
+    chained += (results[0].compared_with == 1) + (results[4].compared_with == 3);
   }
-  const auto results = align(shots, values, 2, pool);
-  for (size_t i = 0; i < values.size(); ++i) {
-    const double error = corner_error(results[i].homography, warps[i]);
-    print("chain", results[i], error);
-    CHECK(error < 0.5);
-  }
-  CHECK(results[0].compared_with == 1 && results[4].compared_with == 3);
+  CHECK(chained > int(kChainSeeds));
 }
 
 void check_threads() {

@@ -78,8 +78,9 @@ Result<std::unique_ptr<Trainer>> Trainer::create(const ParameterMap& parameters,
     state.parameters.insert(state.parameters.end(), from.data, from.data + count);
     trainer->parameters_[name] = {shape, state.parameters.data() + at};
     const auto& prefixes = options.trained;
+    const std::string& own = name;  // clang captures no structured binding before its version 16
     if (prefixes.empty() || std::any_of(prefixes.begin(), prefixes.end(),
-                                        [&](const std::string& prefix) { return name.starts_with(prefix); }))
+                                        [&](const std::string& prefix) { return own.starts_with(prefix); }))
       trainer->gradients_[name] = {shape, trainer->gradient_storage_.data() + at};
   }
   state.averages = state.parameters;

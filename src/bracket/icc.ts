@@ -69,7 +69,7 @@ function parse(icc: DataView): ProfileReading {
     if (curve === undefined) return "invalid";
     // Relative to Lab the curve gives lightness: CIE 1976, inverted.
     const light = pcs === "Lab " ? curve.map((v) => (v > 0.08 ? ((v + 0.16) / 1.16) ** 3 : v / 9.033)) : curve;
-    return { encoding: { transfer: nameCurve(light), primaries: "srgb" } };
+    return usable(light) ? { encoding: { transfer: nameCurve(light), primaries: "srgb" } } : "convert";
   }
   if (space !== "RGB ") return "invalid"; // a profile for other pixels than these
   if (pcs !== "XYZ " || tags.has("A2B0") || tags.has("D2B0")) return "convert";
@@ -78,7 +78,7 @@ function parse(icc: DataView): ProfileReading {
   if (colorants.length !== 3 || curves.length !== 3) return "convert";
   const [red, green, blue] = curves;
   if (!red || !green || !blue || !alike(red, green) || !alike(red, blue)) return "convert";
-  if (red.some((value, i) => i > 0 && value < red[i - 1])) return "convert";
+  if (!usable(red)) return "convert";
 
   const whitePoint = tags.get("wtpt");
   const adaptation = tags.get("chad");
@@ -86,7 +86,8 @@ function parse(icc: DataView): ProfileReading {
     adaptation !== undefined
       ? invert(readMatrix(icc, adaptation))
       : fromD50(whitePoint === undefined ? D50 : readXyz(icc, whitePoint));
-  return { encoding: { transfer: nameCurve(red), primaries: namePrimaries(colorants, toNative) } };
+  const primaries = namePrimaries(colorants, toNative);
+  return primaries ? { encoding: { transfer: nameCurve(red), primaries } } : "convert";
 }
 
 const text = (view: DataView, at: number) =>
@@ -139,6 +140,14 @@ function sample(curve: (value: number) => number): Float32Array | undefined {
   return table.every(Number.isFinite) ? table : undefined;
 }
 
+/** Never falling, and in [0, 1] but for the rounding of what files store in 16 bits; clamps that. */
+function usable(curve: Float32Array): boolean {
+  if (curve.some((value, i) => !(value >= -SAME_CURVE && value <= 1 + SAME_CURVE) || value < curve[i - 1]))
+    return false;
+  for (let i = 0; i < curve.length; i++) curve[i] = Math.min(1, Math.max(0, curve[i]));
+  return true;
+}
+
 const alike = (a: Float32Array, b: Float32Array) => a.every((value, i) => Math.abs(value - b[i]) < SAME_CURVE);
 
 function nameCurve(table: Float32Array): Transfer {
@@ -148,7 +157,8 @@ function nameCurve(table: Float32Array): Transfer {
   return { table };
 }
 
-function namePrimaries(colorants: Matrix, toNative: Matrix): Primaries {
+/** Undefined where the colorants span no space of colours. */
+function namePrimaries(colorants: Matrix, toNative: Matrix): Primaries | undefined {
   for (const [name, known] of Object.entries(namedColorants)) {
     if (known.every((row, i) => row.every((value, c) => Math.abs(value - colorants[i][c]) < SAME_COLORANT))) {
       return name as Extract<Primaries, string>;
@@ -157,6 +167,11 @@ function namePrimaries(colorants: Matrix, toNative: Matrix): Primaries {
   const [red, green, blue] = colorants.map((xyz) => times(toNative, xyz));
   const xy = ([x, y, z]: readonly [number, number, number]): [number, number] => [x / (x + y + z), y / (x + y + z)];
   const white = red.map((value, i) => value + green[i] + blue[i]) as [number, number, number];
+  const found = [red, green, blue, white].map(xy);
+  const [[rx, ry], [gx, gy], [bx, by], [, wy]] = found;
+  const area = (gx - rx) * (by - ry) - (bx - rx) * (gy - ry);
+  // Comparisons that NaN fails.
+  if (!(found.flat().every((value) => Math.abs(value) <= 10) && Math.abs(area) >= 1e-3 && wy >= 1e-3)) return undefined;
   return { red: xy(red), green: xy(green), blue: xy(blue), white: xy(white) } satisfies Chromaticities;
 }
 

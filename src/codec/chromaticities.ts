@@ -22,8 +22,11 @@ export function chromaticitiesOf(primaries: Primaries): Chromaticities {
   return typeof primaries === "string" ? NAMED[primaries] : primaries;
 }
 
-/** Primaries from eight numbers as files hold them, x and y of red, green, blue and white: by name where they have one. */
-export function primariesFrom(values: readonly number[]): Primaries {
+/**
+ * Primaries from eight numbers as files hold them, x and y of red, green, blue and white: by name where they have one.
+ * Undefined for numbers that mean nothing (Photoshop writes eight zeros): no triangle, or a white without light.
+ */
+export function primariesFrom(values: readonly number[]): Primaries | undefined {
   const [rx, ry, gx, gy, bx, by, wx, wy] = values;
   const given: Chromaticities = { red: [rx, ry], green: [gx, gy], blue: [bx, by], white: [wx, wy] };
   const near = (a: Chromaticities) =>
@@ -31,7 +34,11 @@ export function primariesFrom(values: readonly number[]): Primaries {
       a[name].every((value, i) => Math.abs(value - given[name][i]) < 1e-4),
     );
   const names = Object.keys(NAMED) as (keyof typeof NAMED)[];
-  return names.find((name) => near(NAMED[name])) ?? given;
+  const name = names.find((known) => near(NAMED[known]));
+  if (name) return name;
+  const sane = values.every((value) => Math.abs(value) <= 10) && wy >= 1e-3;
+  const area = (gx - rx) * (by - ry) - (bx - rx) * (gy - ry);
+  return sane && Math.abs(area) >= 1e-3 ? given : undefined;
 }
 
 /** Linear RGB of these primaries to CIE XYZ, white at Y = 1 (SMPTE RP 177). The middle row are the luminance weights. */

@@ -3,6 +3,9 @@ import type { Image, Primaries } from "../image.js";
 import { primariesFrom } from "./chromaticities.js";
 
 const MAX_PIXELS = 2 ** 28;
+/** More pixels than this need a byte of the file for every thousand: a small file cannot ask for gigabytes. */
+const FREE_PIXELS = 2 ** 22;
+const PIXELS_PER_BYTE = 1000;
 
 /** CIE XYZ itself, as primaries: what a file in the xyze format holds. */
 const XYZ: Primaries = { red: [1, 0], green: [0, 1], blue: [0, 0], white: [1 / 3, 1 / 3] };
@@ -40,6 +43,8 @@ export function decodeRadianceHdr(bytes: Uint8Array): Image {
   if (width * height > MAX_PIXELS) {
     throw new SmhdrError("UNSUPPORTED", `Radiance file: ${width}x${height} pixels; at most ${MAX_PIXELS} are read.`);
   }
+  if (width * height > FREE_PIXELS + PIXELS_PER_BYTE * bytes.length)
+    throw bad(`is cut off: ${width}x${height} pixels cannot lie in ${bytes.length} bytes`);
 
   const data = new Float32Array(width * height * 3);
   const line = new Uint8Array(length * 4);
@@ -78,7 +83,8 @@ function readHeader(bytes: Uint8Array): Header {
     const [key, value] = split(text);
     if (key === "FORMAT") {
       if (value === "32-bit_rle_xyze") primaries = XYZ;
-      else if (value !== "32-bit_rle_rgbe") throw bad(`has FORMAT ${value}; 32-bit_rle_rgbe or _xyze was expected`);
+      else if (value !== "32-bit_rle_rgbe")
+        throw bad(`has FORMAT ${value.slice(0, 40)}; 32-bit_rle_rgbe or _xyze was expected`);
     } else if (key === "EXPOSURE") {
       const [exposure] = numbers(key, value, 1);
       for (let c = 0; c < 3; c++) scale[c] *= exposure;
@@ -86,9 +92,7 @@ function readHeader(bytes: Uint8Array): Header {
       const correction = numbers(key, value, 3);
       for (let c = 0; c < 3; c++) scale[c] *= correction[c];
     } else if (key === "PRIMARIES") {
-      const p = numbers(key, value, 8);
-      // Photoshop writes eight zeros: it means nothing by them.
-      if (p[7] > 0) primaries = primariesFrom(p);
+      primaries = primariesFrom(numbers(key, value, 8)) ?? primaries;
     }
   }
   if (!scale.every((s) => s > 0 && Number.isFinite(s))) throw bad(`has an EXPOSURE or COLORCORR of ${scale}`);
@@ -121,7 +125,7 @@ function split(text: string): [string, string] {
 function numbers(key: string, text: string, count: number): number[] {
   const values = text.split(/\s+/).map(Number);
   if (values.length !== count || !values.every(Number.isFinite))
-    throw bad(`has ${key}=${text}; ${count} numbers were expected`);
+    throw bad(`has ${key}=${text.slice(0, 40)}; ${count} numbers were expected`);
   return values;
 }
 

@@ -17,7 +17,7 @@ export async function readRadiance(path: string): Promise<Image> {
   }
   try {
     // Loaded when first needed: the library behind it is large.
-    if (isOpenExr(bytes)) return (await import("./openexr.js")).decodeOpenExr(bytes);
+    if (isOpenExr(bytes)) return await (await import("./openexr.js")).decodeOpenExr(bytes);
     if (isRadianceHdr(bytes)) return decodeRadianceHdr(bytes);
   } catch (error) {
     if (error instanceof SmhdrError) throw new SmhdrError(error.code, `${path}: ${error.message}`, { cause: error });

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { SmhdrError } from "../errors.js";
+import { SmhdrError, shown } from "../errors.js";
 
 /** A float32 tensor and its shape. */
 export interface StoredTensor {
@@ -39,23 +39,30 @@ export function decodeSafetensors(bytes: Uint8Array, name = "the file"): TensorF
   if (typeof header !== "object" || header === null || Array.isArray(header)) throw refuse("its header is no object");
   const tensors = new Map<string, StoredTensor>();
   const metadata: Record<string, string> = {};
+  let claimed = 0;
   for (const [key, value] of Object.entries(header)) {
     if (key === "__metadata__") {
-      for (const [k, v] of Object.entries(value ?? {})) metadata[k] = String(v);
+      for (const [k, v] of Object.entries(value ?? {})) {
+        if (typeof v !== "string") throw refuse(`its metadata ${shown(k)} is no text`);
+        metadata[k] = v;
+      }
       continue;
     }
     const { dtype, shape, data_offsets: range } = (value ?? {}) as Partial<Record<string, unknown>>;
     const whole = (list: unknown): list is number[] =>
       Array.isArray(list) && list.every((n) => Number.isSafeInteger(n) && n >= 0);
     if (typeof dtype !== "string" || !whole(shape) || !whole(range) || range.length !== 2) {
-      throw refuse(`its entry ${JSON.stringify(key)} is malformed`);
+      throw refuse(`its entry ${shown(key)} is malformed`);
     }
-    if (!(dtype in bytesOf)) continue; // integer buffers: nothing of ours
+    if (!Object.hasOwn(bytesOf, dtype)) continue; // integer buffers: nothing of ours
     const count = shape.reduce((product, size) => product * size, 1);
     const [begin, end] = range;
     if (end - begin !== count * bytesOf[dtype] || 8 + length + end > bytes.length) {
-      throw refuse(`the bytes ${begin} to ${end} of ${JSON.stringify(key)} do not fit [${shape}] ${dtype}`);
+      throw refuse(`the bytes ${begin} to ${end} of ${shown(key)} do not fit ${shown(shape)} ${dtype}`);
     }
+    // Tensors that share bytes would let a small file hold any amount of numbers; the format forbids them.
+    claimed += end - begin;
+    if (claimed > bytes.length) throw refuse("its tensors claim more bytes than it has");
     tensors.set(key, { shape, data: toFloats(bytes.subarray(8 + length + begin, 8 + length + end), dtype, count) });
   }
   return { tensors, metadata };

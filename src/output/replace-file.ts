@@ -1,12 +1,14 @@
+import { randomBytes } from "node:crypto";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 
-let counter = 0;
-
-/** A name in the folder of `path` that nobody else uses: renaming it to `path` stays on one file system. */
+/**
+ * A name in the folder of `path` that nobody else uses: renaming it to `path` stays on one file system. Random, since a
+ * process number comes again (in a container it is always the same) while what a killed process left may still be there.
+ */
 export function temporaryName(path: string): string {
-  return join(dirname(path), `.${basename(path).slice(0, 40)}.${process.pid}-${counter++}.tmp`);
+  return join(dirname(path), `.${basename(path).slice(0, 40)}.${randomBytes(6).toString("hex")}.tmp`);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { SmhdrError } from "../errors.js";
+import { SmhdrError, shown } from "../errors.js";
 
 /** A numeric array of a .npy file, in C order. */
 export interface NpyArray {
@@ -57,12 +57,13 @@ export function decodeNpy(bytes: Uint8Array): NpyArray {
   const descr = /'descr':\s*'([^']+)'/.exec(header)?.[1];
   const order = /'fortran_order':\s*(True|False)/.exec(header)?.[1];
   const tuple = /'shape':\s*\(([\d,\s]*)\)/.exec(header)?.[1];
-  if (descr === undefined || order === undefined || tuple === undefined) throw bad(`the header is ${header.trim()}`);
-  const type = types[descr as keyof typeof types];
+  if (descr === undefined || order === undefined || tuple === undefined)
+    throw bad(`the header is ${shown(header.trim())}`);
+  const type = Object.hasOwn(types, descr) ? types[descr as keyof typeof types] : undefined;
   if (!type || order === "True")
     throw new SmhdrError(
       "UNSUPPORTED",
-      `.npy of type ${descr}${order === "True" ? " in Fortran order" : ""} is not read; save it as float32 in C order.`,
+      `.npy of type ${shown(descr)}${order === "True" ? " in Fortran order" : ""} is not read; save it as float32 in C order.`,
     );
   const shape = tuple
     .split(",")
@@ -71,7 +72,7 @@ export function decodeNpy(bytes: Uint8Array): NpyArray {
   const count = shape.reduce((product, n) => product * n, 1);
   if (bytes.length - start !== count * type.BYTES_PER_ELEMENT)
     throw bad(
-      `shape (${shape.join(", ")}) of ${descr} needs ${count * type.BYTES_PER_ELEMENT} bytes, ${bytes.length - start} follow`,
+      `shape (${shape.slice(0, 8).join(", ")}) of ${descr} needs ${count * type.BYTES_PER_ELEMENT} bytes, ${bytes.length - start} follow`,
     );
-  return { shape, data: new type(Uint8Array.from(bytes.subarray(start)).buffer) };
+  return { shape, data: new type(new Uint8Array(bytes.subarray(start)).buffer) };
 }

@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import type { TrainerState } from "../engine/trainer.js";
-import { SmhdrError } from "../errors.js";
-import { encodeSafetensors, readSafetensors, type StoredTensor } from "../model/safetensors.js";
+import { SmhdrError, shown } from "../errors.js";
+import { encodeSafetensors, readSafetensors, type StoredTensor, type TensorFile } from "../model/safetensors.js";
 import { replaceFile } from "../output/replace-file.js";
 import type { TrainConfig } from "./config.js";
 import type { LocalQuality } from "./local-quality.js";
@@ -61,9 +61,26 @@ export async function writeCheckpoint(
   await replaceFile(path, undefined, (temporary) => write(temporary, bytes));
 }
 
+function number(value: unknown): number {
+  if (typeof value !== "number" || !Number.isFinite(value)) throw new Error(`${shown(value)} where a number belongs`);
+  return value;
+}
+
+const pair = ([segment, quality]: readonly unknown[]): [number, number] => [number(segment), number(quality)];
+
+function checkPosition(position: unknown): asserts position is Position {
+  const { validated, ...counts } = (position ?? {}) as Partial<Position>;
+  for (const key of ["epoch", "batches", "steps", "skipped", "seconds", "measured"] as const) number(counts[key]);
+  if (validated !== undefined) number(validated?.epoch);
+}
+
 /** Reads a checkpoint. Throws IO or BAD_INPUT, naming the file. */
 export async function readCheckpoint(path: string): Promise<Checkpoint> {
-  const { tensors, metadata } = await readSafetensors(path);
+  return understandCheckpoint(await readSafetensors(path), path);
+}
+
+/** What a file of tensors, named `path` in errors, says as a checkpoint. Throws BAD_INPUT. */
+export function understandCheckpoint({ tensors, metadata }: TensorFile, path: string): Checkpoint {
   if (metadata.format !== FORMAT)
     throw new SmhdrError(
       "BAD_INPUT",
@@ -77,16 +94,18 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
   }
   try {
     const quality: [number, [number, number][]][] = JSON.parse(metadata.quality);
+    const position = JSON.parse(metadata.position);
+    checkPosition(position);
     return {
       config: JSON.parse(metadata.config),
       fingerprint: metadata.fingerprint,
-      position: JSON.parse(metadata.position),
+      position,
       state: {
         ...(values as unknown as Pick<TrainerState, (typeof parts)[number]>),
-        steps: Number(metadata.steps),
+        steps: number(Number(metadata.steps)),
         random: BigInt(metadata.random),
       },
-      quality: new Map(quality.map(([scene, segments]) => [scene, new Map(segments)])),
+      quality: new Map(quality.map(([scene, segments]) => [number(scene), new Map(segments.map(pair))])),
     };
   } catch (error) {
     throw new SmhdrError("BAD_INPUT", `${path}: the checkpoint is damaged (${(error as Error).message}).`, {

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { Perceptual } from "../engine/trainer.js";
-import { SmhdrError } from "../errors.js";
+import { SmhdrError, shown } from "../errors.js";
 import { type PresetName, presets } from "./presets.js";
 
 /** Everything that decides what a training run computes. Stored in the run's folder as config.json. */
@@ -113,7 +113,7 @@ const choices: Readonly<Record<string, readonly string[]>> = {
 };
 
 function refuse(where: string, expected: string, got: unknown): never {
-  throw new SmhdrError("INVALID_ARGUMENT", `${where}: expected ${expected}, got ${JSON.stringify(got)}.`);
+  throw new SmhdrError("INVALID_ARGUMENT", `${where}: expected ${expected}, got ${shown(got)}.`);
 }
 
 /** `given` over `base`, key by key; a key that the base lacks, or a value out of its range, is refused. */
@@ -182,6 +182,11 @@ export async function readConfig(path: string, preset?: PresetName): Promise<Tra
   const text = await readFile(path, "utf8").catch((error: Error) => {
     throw new SmhdrError("IO", `${path}: cannot be read (${error.message}).`, { cause: error });
   });
+  return parseConfig(text, preset, path);
+}
+
+/** The configuration that the text of a file, named `path` in errors, stands for. Throws BAD_INPUT or as makeConfig does. */
+export function parseConfig(text: string, preset: PresetName | undefined, path: string): TrainConfig {
   let given: unknown;
   try {
     given = JSON.parse(text);

@@ -90,7 +90,11 @@ function describe(root: string, folder: string, names: readonly string[], photog
  * per exposure, truth that is negative or not finite, masks of another size.
  */
 export async function readScene(files: SceneFiles): Promise<Scene> {
-  const exposureValues = await readExposureValues(files.exposureValues, files.exposures.length);
+  const exposureValues = parseExposureValues(
+    (await read(files.exposureValues)).toString("utf8"),
+    files.exposureValues,
+    files.exposures.length,
+  );
   const photographs = await Promise.all(files.exposures.map(readPhotograph));
   const { width, height } = photographs[0];
   const expectSize = (path: string, w: number, h: number) => {
@@ -132,11 +136,12 @@ async function read(path: string): Promise<Buffer> {
   });
 }
 
-async function readExposureValues(path: string, count: number): Promise<number[]> {
-  const words = (await read(path))
-    .toString("utf8")
-    .split(/[\s,]+/)
-    .filter((word) => word !== "");
+/** No bracket spans more stops. */
+const MOST_STOPS = 40;
+
+/** The values of an exposure.txt: `count` of them. Throws BAD_INPUT, naming `path`. */
+export function parseExposureValues(text: string, path: string, count: number): number[] {
+  const words = text.split(/[\s,]+/).filter((word) => word !== "");
   const values = words.map(Number);
   const wrong = words.find((_, i) => !Number.isFinite(values[i]));
   if (wrong !== undefined)
@@ -148,6 +153,12 @@ async function readExposureValues(path: string, count: number): Promise<number[]
     throw new SmhdrError(
       "BAD_INPUT",
       `${path}: expected ${count} exposure values, one for each .tif, got ${values.length}.`,
+    );
+  const far = values.find((value) => !(Math.abs(value - values[0]) <= MOST_STOPS));
+  if (far !== undefined)
+    throw new SmhdrError(
+      "BAD_INPUT",
+      `${path}: expected exposure values in stops, at most ${MOST_STOPS} apart, got ${values[0]} and ${far}.`,
     );
   return values;
 }
@@ -189,7 +200,9 @@ async function readMasks(path: string, width: number, height: number): Promise<F
   if (array.shape.length < 2 || array.shape.length > 3 || h !== height || w !== width || channels !== 1)
     throw new SmhdrError(
       "BAD_INPUT",
-      `${path}: expected shape (${height}, ${width}, 1) as the exposures have, got (${array.shape.join(", ")}).`,
+      `${path}: expected shape (${height}, ${width}, 1) as the exposures have, got (${array.shape.slice(0, 8).join(", ")}).`,
     );
-  return array.data instanceof Float32Array ? array.data : Float32Array.from(array.data);
+  const ids = array.data instanceof Float32Array ? array.data : Float32Array.from(array.data);
+  if (!ids.every(Number.isFinite)) throw new SmhdrError("BAD_INPUT", `${path}: expected finite segment ids.`);
+  return ids;
 }

@@ -34,7 +34,9 @@ export function localQuality(prediction: Float32Array, truth: Float32Array, segm
 
 /** softmax(temperature p_k) over the segments. */
 export function softmax(quality: LocalQuality, temperature: number): Map<number, number> {
-  const largest = Math.max(...[...quality.values()].map((p) => temperature * p));
+  // Not Math.max(...): a map may have more segments than a call takes arguments.
+  let largest = -Infinity;
+  for (const p of quality.values()) largest = Math.max(largest, temperature * p);
   const powers = new Map([...quality].map(([id, p]) => [id, Math.exp(temperature * p - largest)]));
   const sum = [...powers.values()].reduce((a, b) => a + b, 0);
   return new Map([...powers].map(([id, power]) => [id, power / sum]));

@@ -2,7 +2,7 @@ import { access, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SmhdrError } from "../errors.js";
 import { replaceFile } from "../output/replace-file.js";
-import { makeConfig, type TrainConfig } from "./config.js";
+import { parseConfig, type TrainConfig } from "./config.js";
 
 /** The files of a run's folder. */
 export interface RunFolder {
@@ -61,13 +61,7 @@ export async function readRunConfig(folder: RunFolder): Promise<TrainConfig> {
       cause: error,
     });
   });
-  let given: unknown;
-  try {
-    given = JSON.parse(text);
-  } catch (error) {
-    throw new SmhdrError("BAD_INPUT", `${folder.config}: is not JSON (${(error as Error).message}).`, { cause: error });
-  }
-  return makeConfig(given, undefined, folder.config);
+  return parseConfig(text, undefined, folder.config);
 }
 
 /** Names of the pictures, sorted. */

@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { type ErrorCode, SmhdrError, throwIfAborted } from "../../errors.js";
+import { startThread } from "../../start-thread.js";
 import { Random } from "./random.js";
 import type { PreparedSource } from "./source.js";
 import type { SynthesisOptions, SyntheticBracket } from "./synthesize.js";
@@ -73,7 +74,7 @@ export async function* streamBrackets(stream: StreamOptions): AsyncGenerator<Syn
   const abort = () => fail(new SmhdrError("CANCELLED", "Cancelled.", { cause: signal?.reason }));
   signal?.addEventListener("abort", abort);
 
-  const threads = Array.from({ length: workers }, startThread);
+  const threads = Array.from({ length: workers }, () => startThread(new URL("./stream-worker.js", import.meta.url)));
   const send = (thread: Worker, message: ToWorker) => thread.postMessage(message);
   let next = first;
   let taken = first;
@@ -128,12 +129,4 @@ export async function* streamBrackets(stream: StreamOptions): AsyncGenerator<Syn
     signal?.removeEventListener("abort", abort);
     await Promise.all(threads.map((thread) => thread.terminate()));
   }
-}
-
-/** Run uncompiled (by tsx, in tests), a thread has to be taught TypeScript first. */
-function startThread(): Worker {
-  if (!import.meta.url.endsWith(".ts")) return new Worker(new URL("./stream-worker.js", import.meta.url));
-  const script = new URL("./stream-worker.ts", import.meta.url).href;
-  const teach = `import("tsx/esm/api").then(({ register }) => { register(); return import(${JSON.stringify(script)}); });`;
-  return new Worker(teach, { eval: true });
 }
