@@ -106,17 +106,20 @@ function compare(
 /** Stops between DARKEST and clipping, roughly: levels are fitted in [0, 1]. */
 const LEVEL_RANGE = 6;
 const ROUNDS = 12;
+/** Pixels that the fit looks at, about. */
+const SAMPLES = 40_000;
 
 /**
  * The quadratic that most differences follow, over level / LEVEL_RANGE + 1: least squares with weights 1 / |residual|, so
  * that in the end absolute residuals are least (iteratively reweighted least squares).
  */
 function fitCurve(levels: Float32Array, difference: Float32Array, trusted: Uint8Array): [number, number, number] {
+  const step = Math.ceil(levels.length / SAMPLES);
   let curve: [number, number, number] = [0, 0, 0];
   for (let round = 0; round < ROUNDS; round++) {
     const sums = [0, 0, 0, 0, 0]; // of weight * level^k
     const right: [number, number, number] = [0, 0, 0];
-    for (let p = 0; p < levels.length; p++) {
+    for (let p = 0; p < levels.length; p += step) {
       if (!trusted[p]) continue;
       const x = levels[p] / LEVEL_RANGE + 1;
       const residual = Math.abs(difference[p] - (curve[0] + x * (curve[1] + x * curve[2])));

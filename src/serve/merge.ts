@@ -42,7 +42,8 @@ export interface MergeReport {
 /** What a merge leaves. */
 export interface Merged {
   readonly radiance: Radiance;
-  readonly ghosts: GhostMap;
+  /** Made when first asked for: not everybody does. */
+  readonly ghosts: () => GhostMap;
   readonly report: MergeReport;
 }
 
@@ -96,16 +97,15 @@ export async function mergeExposures(
   });
   throwIfAborted(signal);
   const order = orderOf(bracket, members);
-  const ghosts = ghostMap(
-    bracket,
-    order.map((member) => members[member].proxy),
-    radiance,
-    GHOST_SIZE,
-  );
+  const proxies = order.map((member) => members[member].proxy);
+  let ghosts: GhostMap | undefined;
   const values = members.map((_, member) => bracket.exposures[order.indexOf(member)].exposureValue);
   return {
     radiance,
-    ghosts,
+    ghosts: () => {
+      ghosts ??= ghostMap(bracket, proxies, radiance, GHOST_SIZE);
+      return ghosts;
+    },
     report: {
       width: radiance.width,
       height: radiance.height,

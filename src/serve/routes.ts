@@ -158,7 +158,7 @@ export function addRoutes(app: FastifyInstance, { version, store, models, memory
     { schema: query({ size: sizeField }) },
     (request, reply) =>
       withJob(request, (job) => {
-        const { width, height, data } = ghostBytes(job.result().ghosts, request.query.size ?? 1024);
+        const { width, height, data } = ghostBytes(job.result().ghosts(), request.query.size ?? 1024);
         return reply.type(ROWS_TYPE).headers({ "smhdr-width": width, "smhdr-height": height }).send(Buffer.from(data));
       }),
   );

@@ -37,7 +37,7 @@ export async function viewResult(merged: Merged, { exposure, ghosts, size, forma
   }
   const gain = 2 ** (report.ev[report.reference] + exposure);
   const codes = toDisplay(picture.data, radiance.encoding.primaries, gain);
-  if (ghosts) tint(codes, wanted, merged.ghosts);
+  if (ghosts) tint(codes, wanted, merged.ghosts());
   const image = sharp(codes, { raw: { ...wanted, channels: 3 } });
   return format === "png" ? image.png().toBuffer() : image.jpeg({ quality: 88 }).toBuffer();
 }
