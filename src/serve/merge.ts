@@ -25,14 +25,19 @@ export interface MergeOptions {
   readonly onNote: (note: Note) => void;
 }
 
+/** Stops that the reference lies above the shortest exposure. */
+export function referenceStops({ ev, reference }: MergeReport): number {
+  return ev[reference] ?? 0;
+}
+
 export interface MergeReport {
   readonly width: number;
   readonly height: number;
   readonly primaries: Primaries;
   /** Index into the job's exposures. */
   readonly reference: number;
-  /** In the order of the job's exposures. */
-  readonly ev: readonly number[];
+  /** In the order of the job's exposures, null for those not used. */
+  readonly ev: readonly (number | null)[];
   readonly evSource: Exposure["exposureSource"];
   readonly method: string;
   readonly model: string | null;
@@ -51,11 +56,12 @@ export interface Merged {
 const GHOST_SIZE = 1024;
 
 /**
- * Merges a job's exposures, all of them complete.
+ * Merges those of a job's exposures that `use` names, all of them complete.
  * @throws SmhdrError as Reconstructor and bracketFromMembers do; CANCELLED.
  */
 export async function mergeExposures(
   exposures: readonly JobExposure[],
+  use: readonly number[],
   settings: Settings,
   options: MergeOptions,
 ): Promise<Merged> {
@@ -74,16 +80,16 @@ export async function mergeExposures(
   for (const note of reconstructor.notes) onNote(note);
 
   const members: Member[] = [];
-  for (const [i, exposure] of exposures.entries()) {
+  for (const [i, exposure] of use.map((index) => exposures[index]).entries()) {
     throwIfAborted(signal);
     const member = await exposure.member();
     members.push(size === undefined ? member : reduced(member, size));
     for (const note of exposure.notes) onNote(note);
-    onProgress("reading", (i + 1) / exposures.length);
+    onProgress("reading", (i + 1) / use.length);
   }
   const bracket = await bracketFromMembers(members, {
-    ev: ev ?? undefined,
-    referenceMember: reference ?? undefined,
+    ev: ev === null ? undefined : use.map((index) => ev[index]),
+    referenceMember: reference === null ? undefined : use.indexOf(reference),
     align,
     signal,
     onProgress: (fraction) => onProgress("aligning", fraction),
@@ -99,7 +105,9 @@ export async function mergeExposures(
   const order = orderOf(bracket, members);
   const proxies = order.map((member) => members[member].proxy);
   let ghosts: GhostMap | undefined;
-  const values = members.map((_, member) => bracket.exposures[order.indexOf(member)].exposureValue);
+  const values = exposures.map((_, index) =>
+    use.includes(index) ? bracket.exposures[order.indexOf(use.indexOf(index))].exposureValue : null,
+  );
   return {
     radiance,
     ghosts: () => {
@@ -110,7 +118,7 @@ export async function mergeExposures(
       width: radiance.width,
       height: radiance.height,
       primaries: radiance.encoding.primaries,
-      reference: order[bracket.reference],
+      reference: use[order[bracket.reference]],
       ev: values,
       evSource: bracket.exposures[0].exposureSource,
       method: radiance.metadata.method ?? "radiance",

@@ -254,7 +254,11 @@ describe("jobs of raw rows", () => {
       [{ width: undefined }, /^400 INVALID_ARGUMENT width, height and format/],
       [{ width: 100000, height: 100000 }, /^413 TOO_LARGE/],
       [{ format: "uint32" }, /^400 INVALID_ARGUMENT format: one of "uint8", "uint16", "float32"; got "uint32"/],
-      [{ exposures: [{}] }, /^400 INVALID_ARGUMENT exposures/],
+      [{ exposures: [] }, /^400 INVALID_ARGUMENT exposures/],
+      [{ use: [0, 3] }, /^400 INVALID_ARGUMENT use: expected indices from 0 to 2; got 3/],
+      [{ use: [0, 1], reference: 2 }, /^400 INVALID_ARGUMENT reference: expected one of use/],
+      [{ use: [1] }, /^400 INVALID_ARGUMENT use/],
+      [{ use: [1, 1] }, /^400 INVALID_ARGUMENT use/],
       [{ exposures: Array(20).fill({}) }, /^400 INVALID_ARGUMENT exposures: must NOT have more than 16/],
       [{ ev: [0, 2] }, /^400 INVALID_ARGUMENT ev: expected 3 values/],
       [{ ev: [0, 2, 400] }, /^400 INVALID_ARGUMENT ev: expected stops/],
@@ -360,6 +364,32 @@ describe("jobs of raw rows", () => {
     );
     assert.equal((await merge(id, { method: "radiance" })).state, "done");
     assert.equal((await service.events(id)).at(-1)?.event, "done");
+    await remove(id);
+  });
+
+  it("merge some of their exposures, as if the others were not there", async () => {
+    const stops = [4, 9, 0, 2];
+    const id = await create({ exposures: [{}, { name: "never sent" }, {}, {}], align: "none" });
+    const pictures = stops.map((stop) => picture(WIDTH, HEIGHT, stop));
+    for (const i of [0, 2, 3]) await service.put(`/v1/jobs/${id}/exposures/${i}`, pictures[i]);
+    assert.match(await refusal(service.post(`/v1/jobs/${id}/merge`)), /^422 BAD_INPUT exposure 1 \(never sent\)/);
+    const answer = await service.fetch(`/v1/jobs/${id}/exposure-values?use=2,0,3`);
+    const { values } = (await answer.json()) as { values: (number | null)[] };
+    assert.equal(values[1], null);
+    assert.ok((values[0] ?? 0) > (values[3] ?? 9) && values[2] === 0);
+    const job = await merge(id, { use: [0, 2, 3], ev: stops, reference: 3 });
+    assert.deepEqual([job.result?.ev, job.result?.reference], [[4, null, 0, 2], 3]);
+    const images = [2, 3, 0].map((i) => ({
+      width: WIDTH,
+      height: HEIGHT,
+      channels: 3,
+      data: pictures[i],
+      encoding: linear,
+    }));
+    const expected = await mergeRadiance(
+      await bracketFromImages(images, { ev: [0, 2, 4], reference: 1, align: "none" }),
+    );
+    assert.deepEqual(await rows(id), expected.data);
     await remove(id);
   });
 
