@@ -11,7 +11,6 @@ const photographs = [1, 2, 3].map((i) => join(root, "examples", "bracket", `expo
 const pictures = [
   { file: "panel-browser.jpg", width: 1280, height: 760, colorScheme: "light", ghosts: false },
   { file: "panel-ghosts.jpg", width: 1280, height: 760, colorScheme: "dark", ghosts: true },
-  { file: "panel-narrow.jpg", width: 360, height: 1320, colorScheme: "light", ghosts: true },
 ] as const;
 
 const service = await TestService.start();
@@ -26,7 +25,9 @@ for (const { file, width, height, colorScheme, ghosts } of pictures) {
   if (ghosts) await page.getByLabel("Mark ghosts").check();
   await page.waitForTimeout(1500);
   const png = await page.screenshot({ fullPage: true });
-  await sharp(png).jpeg({ quality: 85 }).toFile(join(root, "docs", file));
+  await sharp(png)
+    .jpeg({ quality: 85 })
+    .toFile(join(root, "docs", file));
   console.log(`docs/${file}`);
   await page.close();
 }
