@@ -76,10 +76,11 @@ export async function readBracket(files: readonly PhotographSource[], options: R
       onProgress?.((DECODING_SHARE * (i + 1)) / headers.length);
     }
     throwIfAborted(signal);
-    const remarks = headers.flatMap(({ name, remark }) =>
-      remark === undefined ? [] : [{ code: "colour", message: `${name} ${remark}.` }],
-    );
-    return await assemble(members, remarks, options);
+    const remarks = headers.flatMap(colourRemark);
+    return await assemble(members, remarks, {
+      ...options,
+      onProgress: (fraction) => onProgress?.(DECODING_SHARE + (1 - DECODING_SHARE) * fraction),
+    });
   } catch (error) {
     for (const { pixels } of members) pixels.close();
     throw error;
@@ -105,17 +106,43 @@ export async function bracketFromImages(images: readonly Image[], options: Brack
   return assemble(members, [], options);
 }
 
-interface Member extends Candidate {
+/** An exposure that was decoded, or came as pixels, before its place in a bracket is known. */
+export interface Member extends Candidate {
   readonly pixels: PixelStore;
+}
+
+export interface MemberOptions extends Omit<BracketOptions, "reference"> {
+  /** Which of the members is the reference, an index into them as given. Default: the middle one by exposure value. */
+  readonly referenceMember?: number | undefined;
+}
+
+/**
+ * Makes a bracket of members in any order. Their pixels stay the caller's: whoever wants to use them again does not close
+ * the bracket.
+ *
+ * @throws SmhdrError as readBracket.
+ */
+export async function bracketFromMembers(members: readonly Member[], options: MemberOptions = {}): Promise<Bracket> {
+  checkCount(members.length);
+  checkOptions(members.length, { ...options, reference: options.referenceMember });
+  checkAlike(members.map(({ name, pixels }) => ({ ...pixels, name })));
+  return assemble(members, [], options);
+}
+
+/** What must be said of a photograph whose colours could not be read as they were meant. */
+export function colourRemark({ name, remark }: PhotographHeader): Note[] {
+  return remark === undefined ? [] : [{ code: "colour", message: `${name} ${remark}.` }];
 }
 
 async function assemble(
   members: readonly Member[],
   remarks: readonly Note[],
-  options: BracketOptions,
+  options: BracketOptions & MemberOptions,
 ): Promise<Bracket> {
-  const { ev, reference = Math.floor(members.length / 2), align = "auto", signal, onProgress } = options;
+  const { ev, align = "auto", signal, onProgress, referenceMember } = options;
   const { order, values, source, notes } = findExposureValues(members, ev);
+  const chosen = referenceMember === undefined ? options.reference : order.indexOf(referenceMember);
+  const reference = chosen ?? Math.floor(members.length / 2);
   throwIfAborted(signal);
   const sorted = order.map((index) => members[index]);
   const proxies = sorted.map(({ proxy }) => proxy);
@@ -125,7 +152,7 @@ async function assemble(
       ? await alignBracket(proxies, values, reference, {
           names,
           signal,
-          onProgress: (fraction) => onProgress?.(DECODING_SHARE + (1 - DECODING_SHARE) * fraction),
+          onProgress,
         })
       : undefined;
   const { width, height } = members[0].pixels;

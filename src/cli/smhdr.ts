@@ -11,6 +11,7 @@ import { registerImport } from "./import.js";
 import { registerMerge } from "./merge.js";
 import { registerReport } from "./report.js";
 import { registerSegment } from "./segment.js";
+import { registerServe } from "./serve.js";
 import { registerSynthesize } from "./synthesize.js";
 import { registerTrain } from "./train.js";
 
@@ -25,6 +26,7 @@ registerMerge(program);
 registerDevices(program);
 registerBuildAddon(program);
 registerBench(program);
+registerServe(program);
 registerSynthesize(program);
 registerSegment(program);
 registerEvaluate(program);

@@ -1,0 +1,139 @@
+import type { Bracket, Exposure, Note } from "../bracket/bracket.js";
+import { memoryPixels } from "../bracket/pixels.js";
+import { buildProxy } from "../bracket/proxy.js";
+import { bracketFromMembers, type Member } from "../bracket/read-bracket.js";
+import { throwIfAborted } from "../errors.js";
+import type { Primaries, Radiance } from "../image.js";
+import { reduceArea, reducedSize } from "../measure/reduce.js";
+import { type GhostMap, ghostMap } from "../reconstruct/ghost-map.js";
+import { Reconstructor } from "../reconstruct/reconstructor.js";
+import type { JobExposure } from "./exposure.js";
+import type { Models } from "./models.js";
+import type { Settings } from "./settings.js";
+
+export type Stage = "waiting" | "reading" | "aligning" | "merging";
+
+export interface MergeOptions {
+  readonly models: Models;
+  /** Bytes that the merge may take. */
+  readonly memory: number;
+  readonly threads: number | undefined;
+  /** Longest side of a preview; undefined merges the whole pictures. */
+  readonly size: number | undefined;
+  readonly signal: AbortSignal;
+  readonly onProgress: (stage: Stage, fraction: number) => void;
+  readonly onNote: (note: Note) => void;
+}
+
+export interface MergeReport {
+  readonly width: number;
+  readonly height: number;
+  readonly primaries: Primaries;
+  /** Index into the job's exposures. */
+  readonly reference: number;
+  /** In the order of the job's exposures. */
+  readonly ev: readonly number[];
+  readonly evSource: Exposure["exposureSource"];
+  readonly method: string;
+  readonly model: string | null;
+  readonly seconds: number;
+}
+
+/** What a merge leaves. */
+export interface Merged {
+  readonly radiance: Radiance;
+  readonly ghosts: GhostMap;
+  readonly report: MergeReport;
+}
+
+/** Pixels a side of the ghost map at most. */
+const GHOST_SIZE = 1024;
+
+/**
+ * Merges a job's exposures, all of them complete.
+ * @throws SmhdrError as Reconstructor and bracketFromMembers do; CANCELLED.
+ */
+export async function mergeExposures(
+  exposures: readonly JobExposure[],
+  settings: Settings,
+  options: MergeOptions,
+): Promise<Merged> {
+  const { models, memory, threads, size, signal, onProgress, onNote } = options;
+  const { ev, reference, method, model, device, precision, align } = settings;
+  const start = performance.now();
+  onProgress("reading", 0);
+  const reconstructor = await Reconstructor.load({
+    method: method ?? undefined,
+    model: model === null ? undefined : models.resolve(model),
+    device,
+    precision,
+    memory,
+    threads,
+  });
+  for (const note of reconstructor.notes) onNote(note);
+
+  const members: Member[] = [];
+  for (const [i, exposure] of exposures.entries()) {
+    throwIfAborted(signal);
+    const member = await exposure.member();
+    members.push(size === undefined ? member : reduced(member, size));
+    for (const note of exposure.notes) onNote(note);
+    onProgress("reading", (i + 1) / exposures.length);
+  }
+  const bracket = await bracketFromMembers(members, {
+    ev: ev ?? undefined,
+    referenceMember: reference ?? undefined,
+    align,
+    signal,
+    onProgress: (fraction) => onProgress("aligning", fraction),
+  });
+  for (const note of bracket.notes) onNote(note);
+
+  const radiance = await reconstructor.run(bracket, {
+    signal,
+    onNote,
+    onProgress: (fraction) => onProgress("merging", fraction),
+  });
+  throwIfAborted(signal);
+  const order = orderOf(bracket, members);
+  const ghosts = ghostMap(
+    bracket,
+    order.map((member) => members[member].proxy),
+    radiance,
+    GHOST_SIZE,
+  );
+  const values = members.map((_, member) => bracket.exposures[order.indexOf(member)].exposureValue);
+  return {
+    radiance,
+    ghosts,
+    report: {
+      width: radiance.width,
+      height: radiance.height,
+      primaries: radiance.encoding.primaries,
+      reference: order[bracket.reference],
+      ev: values,
+      evSource: bracket.exposures[0].exposureSource,
+      method: radiance.metadata.method ?? "radiance",
+      model: radiance.metadata.model ?? null,
+      seconds: Number(((performance.now() - start) / 1000).toFixed(3)),
+    },
+  };
+}
+
+/** For each exposure of the bracket, shortest first, which member it is. */
+function orderOf(bracket: Bracket, members: readonly Member[]): number[] {
+  return bracket.exposures.map(({ pixels }) => members.findIndex((member) => member.pixels === pixels));
+}
+
+/** A member of at most `size` pixels a side: linear light, as proxies are. */
+function reduced({ name, settings, proxy, pixels }: Member, size: number): Member {
+  const from = { width: proxy.width, height: proxy.height };
+  const to = reducedSize(pixels.width, pixels.height, Math.min(size, Math.max(proxy.width, proxy.height)));
+  const format = {
+    ...to,
+    depth: "float32",
+    encoding: { transfer: "linear", primaries: pixels.encoding.primaries },
+  } as const;
+  const small = memoryPixels(format, reduceArea(proxy.data, from, to, 3));
+  return { name, settings, pixels: small, proxy: buildProxy(small) };
+}
