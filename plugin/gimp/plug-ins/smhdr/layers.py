@@ -91,10 +91,10 @@ class Pictures:
 
     def rows(self, index, row, rows):
         layer = self.layers[index]
+        if not layer.is_valid() or not self._image.is_valid():
+            raise Refused(f'The layer "{self.names[index]}" is no longer there: the image was closed or changed. Nothing was merged.')
         if self._open is None or self._open[0] != index:
             self.close()
-            if not layer.is_valid() or not self._image.is_valid():
-                raise Refused(f'The layer "{self.names[index]}" is no longer there: the image was closed or changed. Nothing was merged.')
             self._open = self._buffer(index, layer)
         _, transparent, buffer, _ = self._open
         _, x, y = layer.get_offsets()
@@ -136,8 +136,8 @@ class Pictures:
             if copy:
                 copy.delete()
 
-    def small(self, index, side=512):
-        """(width, height, bytes): a layer's common area reduced to at most `side` pixels a side, sRGB of 8 bits."""
+    def small(self, index, side=1024):
+        """(width, height, bytes): a layer's common area reduced to at most `side` pixels (GIMP gives no more than 1024) a side, sRGB of 8 bits."""
         scale = min(1, side / max(self.width, self.height))
         width, height = max(1, round(self.width * scale)), max(1, round(self.height * scale))
         _, x, y = self.layers[index].get_offsets()

@@ -80,6 +80,7 @@ def _find_by(path):
     try:
         status = service.ask("GET", "/v1/status", patience=5)
     except ServiceError as error:
+        service.close()
         if error.code in ("UNREACHABLE", "UNAUTHORIZED", "NOT_FOUND"):
             return None
         raise

@@ -70,20 +70,32 @@ class Smhdr(Gimp.PlugIn):
             else:
                 made, notes = run_without_dialog(image, drawables, config)
         except services.Wrong as error:
-            return procedure.new_return_values(status.CALLING_ERROR, GLib.Error(str(error)))
+            return failure(procedure, status.CALLING_ERROR, str(error))
         except services.Cancelled:
-            return procedure.new_return_values(status.CANCEL, GLib.Error("The merge was cancelled."))
+            return failure(procedure, status.CANCEL, "The merge was cancelled.")
         except (layers_of.Refused, services.ServiceError) as error:
-            return procedure.new_return_values(status.EXECUTION_ERROR, GLib.Error(str(error)))
+            return failure(procedure, status.EXECUTION_ERROR, str(error))
         if run_mode != Gimp.RunMode.NONINTERACTIVE:
-            Gimp.Display.new(made)
-            Gimp.displays_flush()
+            show(made)
         values = procedure.new_return_values(status.SUCCESS, None)
         values.remove(1)
         values.insert(1, GObject.Value(Gimp.Image, made))
         values.remove(2)
         values.insert(2, GObject.Value(GObject.TYPE_STRING, "\n".join(notes)))
         return values
+
+
+def show(image):
+    try:
+        Gimp.Display.new(image)
+        Gimp.displays_flush()
+    except TypeError:  # a GIMP without windows
+        pass
+
+
+def failure(procedure, status, message):
+    error = GLib.Error.new_literal(GLib.quark_from_string("smhdr"), message, 1)
+    return procedure.new_return_values(status, error)
 
 
 def run_without_dialog(image, drawables, config):
