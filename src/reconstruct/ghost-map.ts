@@ -1,5 +1,6 @@
 import type { Bracket } from "../bracket/bracket.js";
 import type { ExposureProxy } from "../bracket/proxy.js";
+import { apply, invert } from "../codec/chromaticities.js";
 import type { Radiance } from "../image.js";
 import { reduceArea, reducedSize } from "../measure/reduce.js";
 
@@ -17,15 +18,13 @@ const BRIGHTEST = 0.85;
 /** Stops of difference at which doubt begins, and at which an exposure shows something else. */
 const DOUBT = 0.3;
 const DENIAL = 0.8;
-/** The tone curve between exposure and result is the median over this many levels a stop. */
-const LEVELS_A_STOP = 2;
-const STOPS = 24;
-const FEWEST = 30;
+/** The result's darkest light, as a logarithm. */
+const FLOOR = 2 ** -24;
 
 /**
  * Where the result cannot be explained by the other exposures: something moved, and the reference was trusted. Read from the
  * result itself, so it holds for any method. The exposures' tone curve does not count as a difference: their light may
- * differ from the result by what is the median at that level.
+ * differ from the result by a smooth function of its level, fitted so that a minority of pixels does not count.
  *
  * @param proxies One for each exposure of the bracket, in its order.
  * @param longest Pixels a side of the map at most.
@@ -75,9 +74,7 @@ function compare(
   const trusted = new Uint8Array(pixels);
   const scaleX = bracket.width / width;
   const scaleY = bracket.height / height;
-  const byLevel: number[][] = Array.from({ length: STOPS * LEVELS_A_STOP + 1 }, () => []);
-  const levelOf = (radiance: number) =>
-    Math.min(byLevel.length - 1, Math.max(0, Math.floor((Math.log2(radiance) + STOPS) * LEVELS_A_STOP)));
+  const levels = new Float32Array(pixels);
   for (let y = 0, p = 0; y < height; y++) {
     for (let x = 0; x < width; x++, p++) {
       let at = p;
@@ -93,24 +90,50 @@ function compare(
       const mean = 0.25 * r + 0.5 * g + 0.25 * b;
       if (mean < DARKEST || Math.max(r, g, b) > BRIGHTEST) continue;
       trusted[p] = 1;
-      difference[p] = Math.log2(mean) - exposureValue - Math.log2(Math.max(result[p], 2 ** -STOPS));
-      byLevel[levelOf(mean / 2 ** exposureValue)].push(difference[p]);
+      levels[p] = Math.log2(mean);
+      difference[p] = levels[p] - exposureValue - Math.log2(Math.max(result[p], FLOOR));
     }
   }
-  const curve = byLevel.map((values) => (values.length < FEWEST ? undefined : median(values)));
-  const all = byLevel.flat();
-  const typical = all.length > 0 ? median(all) : 0;
+  const [c0, c1, c2] = fitCurve(levels, difference, trusted);
   for (let p = 0; p < pixels; p++) {
     if (!trusted[p]) continue;
-    const level = Math.log2(Math.max(result[p], 2 ** -STOPS)) + difference[p];
-    difference[p] = Math.abs(difference[p] - (curve[levelOf(2 ** level)] ?? typical));
+    const level = levels[p] / LEVEL_RANGE + 1;
+    difference[p] = Math.abs(difference[p] - (c0 + level * (c1 + level * c2)));
   }
   return { difference, trusted };
 }
 
-function median(values: readonly number[]): number {
-  const sorted = Float32Array.from(values).sort();
-  return sorted[sorted.length >> 1];
+/** Stops between DARKEST and clipping, roughly: levels are fitted in [0, 1]. */
+const LEVEL_RANGE = 6;
+const ROUNDS = 12;
+/** Pixels that the fit looks at, about. */
+const SAMPLES = 40_000;
+
+/**
+ * The quadratic that most differences follow, over level / LEVEL_RANGE + 1: least squares with weights 1 / |residual|, so
+ * that in the end absolute residuals are least (iteratively reweighted least squares).
+ */
+function fitCurve(levels: Float32Array, difference: Float32Array, trusted: Uint8Array): [number, number, number] {
+  const step = Math.ceil(levels.length / SAMPLES);
+  let curve: [number, number, number] = [0, 0, 0];
+  for (let round = 0; round < ROUNDS; round++) {
+    const sums = [0, 0, 0, 0, 0]; // of weight * level^k
+    const right: [number, number, number] = [0, 0, 0];
+    for (let p = 0; p < levels.length; p += step) {
+      if (!trusted[p]) continue;
+      const x = levels[p] / LEVEL_RANGE + 1;
+      const residual = Math.abs(difference[p] - (curve[0] + x * (curve[1] + x * curve[2])));
+      let weight = round === 0 ? 1 : 1 / Math.max(residual, 0.01);
+      for (let k = 0; k < 5; k++, weight *= x) {
+        sums[k] += weight;
+        if (k < 3) right[k] += weight * difference[p];
+      }
+    }
+    const ridge = 1e-6 * sums[0] + 1e-12; // one level only: a constant
+    const [s0, s1, s2, s3, s4] = sums;
+    curve = apply(invert([s0 + ridge, s1, s2, s1, s2 + ridge, s3, s2, s3, s4 + ridge]), right);
+  }
+  return curve;
 }
 
 /** Means over the trusted pixels among 3x3: a misplaced edge is no ghost. */

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { Note } from "../bracket/bracket.js";
+import type { Exposure, Note } from "../bracket/bracket.js";
 import { checkGiven, findExposureValues } from "../bracket/exposure-value.js";
 import { describeError, type ErrorReport, ServiceError } from "./errors.js";
 import type { JobExposure } from "./exposure.js";
@@ -28,6 +28,12 @@ export type JobEvent =
   | { readonly event: "note"; readonly data: Note }
   | { readonly event: "done" | "failed" | "cancelled"; readonly data: JobReport };
 
+export interface ExposureValueReport {
+  readonly values: readonly (number | null)[];
+  readonly source: Exposure["exposureSource"];
+  readonly notes: readonly Note[];
+}
+
 export interface JobContent<E extends JobExposure> {
   readonly width: number | null;
   readonly height: number | null;
@@ -50,7 +56,7 @@ export class Job<E extends JobExposure = JobExposure> {
   private progress: JobReport["progress"] = null;
   private notes: Note[] = [];
   private error: ErrorReport | null = null;
-  private values: readonly number[] | undefined;
+  private values: readonly (number | null)[] | undefined;
   private running: { readonly controller: AbortController; readonly ended: Promise<void> } | undefined;
   private readonly listeners = new Set<(event: JobEvent) => void>();
 
@@ -91,12 +97,18 @@ export class Job<E extends JobExposure = JobExposure> {
     throw new ServiceError("CONFLICT", `There is no result yet: the job is ${this.state}.`);
   }
 
-  /** Exposure values in the order of the exposures, from EXIF or the pixels. */
-  async exposureValues(): Promise<{ values: number[]; source: string; notes: readonly Note[] }> {
-    this.checkComplete();
-    const members = await Promise.all(this.exposures.map((exposure) => exposure.member()));
+  /** Exposure values in the order of the exposures, null for those not in `use`, from EXIF or the pixels. */
+  async exposureValues(use: readonly number[]): Promise<ExposureValueReport> {
+    this.checkComplete(use);
+    const members = await Promise.all(use.map((i) => this.exposures[i].member()));
     const { order, values, source, notes } = findExposureValues(members);
-    return { values: members.map((_, i) => values[order.indexOf(i)]), source, notes };
+    const all = this.exposures.map((_, i) => (use.includes(i) ? values[order.indexOf(use.indexOf(i))] : null));
+    return { values: all, source, notes };
+  }
+
+  /** The exposures that settings name. */
+  used({ use }: Pick<Settings, "use">): readonly number[] {
+    return use ?? this.exposures.map((_, i) => i);
   }
 
   /**
@@ -108,7 +120,8 @@ export class Job<E extends JobExposure = JobExposure> {
     const settings = withSettings(this.settings, request);
     this.checkSettings(settings);
     if (settings.model !== null) options.models.resolve(settings.model);
-    this.checkComplete();
+    const use = this.used(settings);
+    this.checkComplete(use);
     this.settings = settings;
     this.merged = undefined;
     this.values = undefined;
@@ -120,7 +133,7 @@ export class Job<E extends JobExposure = JobExposure> {
     const { signal } = controller;
     const work = async () => {
       this.state = "merging";
-      return mergeExposures(this.exposures, settings, {
+      return mergeExposures(this.exposures, use, settings, {
         ...options,
         size: request.size,
         signal,
@@ -196,18 +209,28 @@ export class Job<E extends JobExposure = JobExposure> {
     for (const listener of [...this.listeners]) listener(event);
   }
 
-  private checkComplete(): void {
-    const at = this.exposures.findIndex(({ complete }) => !complete);
-    if (at < 0) return;
+  private checkComplete(use: readonly number[]): void {
+    const at = use.find((i) => !this.exposure(i).complete);
+    if (at === undefined) return;
     const { name, missing } = this.exposures[at];
     throw new ServiceError("BAD_INPUT", `exposure ${at} (${name}): ${missing}.`);
   }
 
-  private checkSettings({ ev, reference }: Settings): void {
+  private checkSettings({ use, ev, reference }: Settings): void {
     const count = this.exposures.length;
+    const unknown = use?.find((i) => i >= count);
+    if (unknown !== undefined) {
+      throw new ServiceError("INVALID_ARGUMENT", `use: expected indices from 0 to ${count - 1}; got ${unknown}.`);
+    }
     if (ev !== null) checkGiven(ev, count);
     if (reference !== null && reference >= count) {
       throw new ServiceError("INVALID_ARGUMENT", `reference: expected 0 to ${count - 1} or null; got ${reference}.`);
+    }
+    if (reference !== null && use !== null && !use.includes(reference)) {
+      throw new ServiceError(
+        "INVALID_ARGUMENT",
+        `reference: expected one of use, ${use.join(", ")}; got ${reference}.`,
+      );
     }
   }
 }

@@ -25,14 +25,19 @@ export interface MergeOptions {
   readonly onNote: (note: Note) => void;
 }
 
+/** Stops that the reference lies above the shortest exposure. */
+export function referenceStops({ ev, reference }: MergeReport): number {
+  return ev[reference] ?? 0;
+}
+
 export interface MergeReport {
   readonly width: number;
   readonly height: number;
   readonly primaries: Primaries;
   /** Index into the job's exposures. */
   readonly reference: number;
-  /** In the order of the job's exposures. */
-  readonly ev: readonly number[];
+  /** In the order of the job's exposures, null for those not used. */
+  readonly ev: readonly (number | null)[];
   readonly evSource: Exposure["exposureSource"];
   readonly method: string;
   readonly model: string | null;
@@ -42,7 +47,8 @@ export interface MergeReport {
 /** What a merge leaves. */
 export interface Merged {
   readonly radiance: Radiance;
-  readonly ghosts: GhostMap;
+  /** Made when first asked for: not everybody does. */
+  readonly ghosts: () => GhostMap;
   readonly report: MergeReport;
 }
 
@@ -50,11 +56,12 @@ export interface Merged {
 const GHOST_SIZE = 1024;
 
 /**
- * Merges a job's exposures, all of them complete.
+ * Merges those of a job's exposures that `use` names, all of them complete.
  * @throws SmhdrError as Reconstructor and bracketFromMembers do; CANCELLED.
  */
 export async function mergeExposures(
   exposures: readonly JobExposure[],
+  use: readonly number[],
   settings: Settings,
   options: MergeOptions,
 ): Promise<Merged> {
@@ -73,16 +80,16 @@ export async function mergeExposures(
   for (const note of reconstructor.notes) onNote(note);
 
   const members: Member[] = [];
-  for (const [i, exposure] of exposures.entries()) {
+  for (const [i, exposure] of use.map((index) => exposures[index]).entries()) {
     throwIfAborted(signal);
     const member = await exposure.member();
     members.push(size === undefined ? member : reduced(member, size));
     for (const note of exposure.notes) onNote(note);
-    onProgress("reading", (i + 1) / exposures.length);
+    onProgress("reading", (i + 1) / use.length);
   }
   const bracket = await bracketFromMembers(members, {
-    ev: ev ?? undefined,
-    referenceMember: reference ?? undefined,
+    ev: ev === null ? undefined : use.map((index) => ev[index]),
+    referenceMember: reference === null ? undefined : use.indexOf(reference),
     align,
     signal,
     onProgress: (fraction) => onProgress("aligning", fraction),
@@ -96,21 +103,22 @@ export async function mergeExposures(
   });
   throwIfAborted(signal);
   const order = orderOf(bracket, members);
-  const ghosts = ghostMap(
-    bracket,
-    order.map((member) => members[member].proxy),
-    radiance,
-    GHOST_SIZE,
+  const proxies = order.map((member) => members[member].proxy);
+  let ghosts: GhostMap | undefined;
+  const values = exposures.map((_, index) =>
+    use.includes(index) ? bracket.exposures[order.indexOf(use.indexOf(index))].exposureValue : null,
   );
-  const values = members.map((_, member) => bracket.exposures[order.indexOf(member)].exposureValue);
   return {
     radiance,
-    ghosts,
+    ghosts: () => {
+      ghosts ??= ghostMap(bracket, proxies, radiance, GHOST_SIZE);
+      return ghosts;
+    },
     report: {
       width: radiance.width,
       height: radiance.height,
       primaries: radiance.encoding.primaries,
-      reference: order[bracket.reference],
+      reference: use[order[bracket.reference]],
       ev: values,
       evSource: bracket.exposures[0].exposureSource,
       method: radiance.metadata.method ?? "radiance",

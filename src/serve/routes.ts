@@ -4,6 +4,7 @@ import { ServiceError } from "./errors.js";
 import { streamEvents } from "./events.js";
 import { FileExposure } from "./file-exposure.js";
 import type { AnyJob, JobStore } from "./job-store.js";
+import { referenceStops } from "./merge.js";
 import type { Models } from "./models.js";
 import { chooseFormat, FILE_TYPES, ROWS_TYPE, streamFile, streamRows } from "./result.js";
 import { type JobRequest, jobSchema, type MergeRequest, mergeSchema } from "./settings.js";
@@ -89,7 +90,15 @@ export function addRoutes(app: FastifyInstance, { version, store, models, memory
     }),
   );
 
-  app.get("/jobs/:id/exposure-values", (request) => withJob(request, (job) => job.exposureValues()));
+  app.get<Of<{ query: { use?: string } }>>(
+    "/jobs/:id/exposure-values",
+    { schema: query({ use: { type: "string", pattern: "^[0-9]+(,[0-9]+)+$" } }) },
+    (request) =>
+      withJob(request, (job) => {
+        const use = request.query.use?.split(",").map(Number) ?? null;
+        return job.exposureValues(job.used({ use }));
+      }),
+  );
   app.get<Of<{ query: { size?: number } }>>(
     "/jobs/:id/exposures/:index/thumbnail",
     { schema: query({ size: sizeField }) },
@@ -129,7 +138,7 @@ export function addRoutes(app: FastifyInstance, { version, store, models, memory
           const range = `within 0 to ${radiance.height - 1}`;
           throw new ServiceError("INVALID_ARGUMENT", `row, rows: expected rows ${range}; got ${rows} from ${row}.`);
         }
-        const scale = white === "reference" ? 2 ** report.ev[report.reference] : 1;
+        const scale = white === "reference" ? 2 ** referenceStops(report) : 1;
         return reply
           .type(ROWS_TYPE)
           .header("content-length", rows * radiance.width * 12)
@@ -158,7 +167,7 @@ export function addRoutes(app: FastifyInstance, { version, store, models, memory
     { schema: query({ size: sizeField }) },
     (request, reply) =>
       withJob(request, (job) => {
-        const { width, height, data } = ghostBytes(job.result().ghosts, request.query.size ?? 1024);
+        const { width, height, data } = ghostBytes(job.result().ghosts(), request.query.size ?? 1024);
         return reply.type(ROWS_TYPE).headers({ "smhdr-width": width, "smhdr-height": height }).send(Buffer.from(data));
       }),
   );

@@ -4,6 +4,8 @@ import type { Method } from "../reconstruct/reconstructor.js";
 
 /** How a job is to be merged; the fields of docs/service.md. */
 export interface Settings {
+  /** Indices of the exposures to merge; null: all. */
+  readonly use: readonly number[] | null;
   readonly ev: readonly number[] | null;
   /** Index into the job's exposures as listed. */
   readonly reference: number | null;
@@ -15,6 +17,7 @@ export interface Settings {
 }
 
 export const defaultSettings: Settings = {
+  use: null,
   ev: null,
   reference: null,
   method: null,
@@ -40,8 +43,8 @@ export interface JobRequest extends Partial<Settings> {
 
 /** The settings among the fields of a request, over those before it. */
 export function withSettings(before: Settings, request: Partial<Settings>): Settings {
-  const { ev, reference, method, model, device, precision, align } = { ...before, ...request };
-  return { ev, reference, method, model, device, precision, align };
+  const { use, ev, reference, method, model, device, precision, align } = { ...before, ...request };
+  return { use, ev, reference, method, model, device, precision, align };
 }
 
 const GAMMA_STEPS = 4096;
@@ -59,7 +62,14 @@ const nullable = (schema: object) => ({ anyOf: [schema, { type: "null" }] });
 const corners: Record<keyof Chromaticities, typeof xy> = { red: xy, green: xy, blue: xy, white: xy };
 
 const settingsFields = {
-  ev: nullable({ type: "array", items: number, minItems: 2, maxItems: 16 }),
+  use: nullable({
+    type: "array",
+    items: { type: "integer", minimum: 0, maximum: 15 },
+    minItems: 2,
+    maxItems: 16,
+    uniqueItems: true,
+  }),
+  ev: nullable({ type: "array", items: number, minItems: 1, maxItems: 16 }),
   reference: nullable({ type: "integer", minimum: 0, maximum: 15 }),
   method: { enum: ["radiance", "network", null] },
   model: nullable({ type: "string", minLength: 1, maxLength: 200 }),
@@ -115,7 +125,7 @@ export const jobSchema = {
     },
     exposures: {
       type: "array",
-      minItems: 2,
+      minItems: 1,
       maxItems: 16,
       items: {
         type: "object",

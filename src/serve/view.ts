@@ -4,7 +4,7 @@ import type { Primaries } from "../image.js";
 import { reduceArea, reducedSize } from "../measure/reduce.js";
 import type { GhostMap } from "../reconstruct/ghost-map.js";
 import type { JobExposure } from "./exposure.js";
-import type { Merged } from "./merge.js";
+import { type Merged, referenceStops } from "./merge.js";
 
 export interface ViewOptions {
   /** Stops brighter than the reference was. */
@@ -35,9 +35,9 @@ export async function viewResult(merged: Merged, { exposure, ghosts, size, forma
     picture = { ...wanted, data: reduceArea(radiance.data, radiance, wanted, 3) };
     reducedResults.set(merged, picture);
   }
-  const gain = 2 ** (report.ev[report.reference] + exposure);
+  const gain = 2 ** (referenceStops(report) + exposure);
   const codes = toDisplay(picture.data, radiance.encoding.primaries, gain);
-  if (ghosts) tint(codes, wanted, merged.ghosts);
+  if (ghosts) tint(codes, wanted, merged.ghosts());
   const image = sharp(codes, { raw: { ...wanted, channels: 3 } });
   return format === "png" ? image.png().toBuffer() : image.jpeg({ quality: 88 }).toBuffer();
 }
