@@ -32,7 +32,7 @@ export function installGimp(): Gimp | string {
     recursive: true,
     filter: (path) => !path.includes("__pycache__"),
   });
-  cpSync(join(here, "in_gimp.py"), join(folder, "in_gimp.py"));
+  for (const name of ["in_gimp.py", "in_dialog.py"]) cpSync(join(here, name), join(folder, name));
   for (const number of [1, 2, 3]) {
     const name = `exposure-${number}.jpg`;
     cpSync(join(repository, "examples", "bracket", name), join(folder, name));
@@ -53,9 +53,19 @@ export function installGimp(): Gimp | string {
   };
 }
 
-/** The command that makes GIMP execute a Python file and end; 64 is its exit code where the file raises. */
-export function batch(path: string, program = "gimp-console-3.0"): string[] {
-  const python = `exec(open(${JSON.stringify(path)}).read())`;
-  const quiet = ["-i", "--no-data", "--no-fonts", "--quit", "--batch-interpreter=python-fu-eval"];
-  return [program, ...quiet, "-b", python];
+/** The command that makes GIMP execute a Python file and end, without windows; 64 is its exit code where the file raises. */
+export function batch(path: string): string[] {
+  const quiet = ["-i", "--no-data", "--no-fonts", "--quit"];
+  return ["gimp-console-3.0", ...quiet, "--batch-interpreter=python-fu-eval", "-b", execute(path)];
 }
+
+/** The command that makes a GIMP with windows execute a Python file; it does not end by itself. */
+export const withWindows = (path: string) => [
+  "gimp-3.0",
+  "-s",
+  "--batch-interpreter=python-fu-eval",
+  "-b",
+  execute(path),
+];
+
+const execute = (path: string) => `exec(open(${JSON.stringify(path)}).read())`;

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Reconstructor, readBracket } from "../../../src/index.js";
-import { type Running, start } from "../../../test/cli/process.js";
 import { batch, type Gimp, installGimp, repository } from "./gimp-chroot.js";
+import { type Service, startService } from "./service.js";
 
 /** What in_gimp.py found. */
 interface Outcome {
@@ -43,28 +43,6 @@ test("the plug-in in real GIMP 3, with the real service", { timeout: 900_000 }, 
   await t.test("a plug-in that GIMP kills leaves no job behind", () => assert.equal(jobsAfterKill, 0));
   await t.test("the example comes out as the command makes it", () => compareExample(gimp));
 });
-
-/** The service as this test sees it, whatever a case does to the start file. */
-interface Service extends Running {
-  jobs(): Promise<{ state: string }[]>;
-}
-
-async function startService(gimp: Gimp, t: TestContext): Promise<Service> {
-  const file = join(gimp.folder, "service.json");
-  const service = start(["serve", "--port", "0"], { env: { SMHDR_SERVICE_FILE: file } });
-  t.after(() => service.process.kill("SIGKILL"));
-  while (!existsSync(file)) {
-    assert.equal(service.process.exitCode, null, "smhdr serve ended");
-    await sleep(50);
-  }
-  const { port, token } = JSON.parse(readFileSync(file, "utf8"));
-  const headers = { authorization: `Bearer ${token}` };
-  const jobs = async () => {
-    const answer = await fetch(`http://127.0.0.1:${port}/v1/jobs`, { headers });
-    return ((await answer.json()) as { jobs: { state: string }[] }).jobs;
-  };
-  return { ...service, jobs };
-}
 
 /** Does what the cases of in_gimp.py ask for in the file `phase`, and says how many jobs the killed plug-in left. */
 async function interfere(gimp: Gimp, service: Service, over: () => boolean): Promise<number | undefined> {

@@ -23,9 +23,9 @@ if ! command -v debootstrap >/dev/null; then
 fi
 say="$work/log"
 debootstrap --variant=minbase trixie "$work/root" "$mirror" >"$say" 2>&1 || { tail -5 "$say" >&2; cannot "its Debian could not be fetched from $mirror."; }
-# gimp's X server and screen tools are for the one test with the dialog.
+# The X server, the window manager and what follows are for the test with windows.
 DEBIAN_FRONTEND=noninteractive chroot "$work/root" apt-get install -qq -y --no-install-recommends \
-  gimp gir1.2-gimp-3.0 python3-gi xvfb xauth xdotool imagemagick adwaita-icon-theme fonts-dejavu-core dbus-x11 >"$say" 2>&1 || {
+  gimp gir1.2-gimp-3.0 python3-gi xvfb openbox xdotool imagemagick adwaita-icon-theme fonts-dejavu-core >"$say" 2>&1 || {
   tail -5 "$say" >&2
   cannot "its packages could not be installed."
 }

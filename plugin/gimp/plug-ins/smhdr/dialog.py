@@ -46,10 +46,10 @@ class Row:
         label = Gtk.Label(label=self.name, xalign=0, hexpand=True, ellipsize=Pango.EllipsizeMode.MIDDLE, tooltip_text=self.name)
         label.set_width_chars(16)
         label.set_margin_start(16 * _depth(layer))
-        self.value = Gtk.Entry(width_chars=8, activates_default=True, placeholder_text="estimate")
+        self.value = Gtk.Entry(width_chars=8, activates_default=True)
         self.value.set_tooltip_text('Exposure value in stops, such as "-2" or "+1/3". Empty in all ticked layers: estimated from the pixels.')
         self.value.get_accessible().set_name(f"Exposure value of {self.name} in stops")
-        self.origin = Gtk.Label(xalign=0, width_chars=13)
+        self.origin = Gtk.Label(xalign=0, width_chars=15)
         self.origin.get_style_context().add_class("dim-label")
         if self.problem:
             self.value.set_sensitive(False)
@@ -64,12 +64,12 @@ class Row:
     def set_value(self, value, source):
         self.value.set_text("" if value is None else exposures.show(value))
         self.source = source
-        self.origin.set_text(FROM.get(source, ""))
+        self.origin.set_text(FROM.get(source, "will be estimated"))
 
     def _typed(self, changed):
         if not self.problem:
             self.source = None
-            self.origin.set_text("")
+            self.origin.set_text("" if self.value.get_text().strip() else "will be estimated")
         changed()
 
     @property
@@ -81,7 +81,7 @@ class Dialog:
     def __init__(self, image, drawables, config):
         self.image, self.config = image, config
         self.cancelled = self.busy = False
-        self.service = None
+        self._look_for_models()
         self.window = GimpUi.Dialog(title="Merge to HDR", role="plug-in-smhdr-merge")
         self.window.add_button("_Cancel", Gtk.ResponseType.CANCEL)
         self.merge_button = self.window.add_button("_Merge", Gtk.ResponseType.OK)
@@ -99,14 +99,19 @@ class Dialog:
         box.pack_start(self.form, True, True, 0)
         self._add_layers(drawables)
         self._add_settings()
-        self.progress = Gtk.ProgressBar(show_text=True, text=" ")
+        self.state = Gtk.Label(xalign=0, wrap=True, max_width_chars=60)
+        self.state.get_style_context().add_class("dim-label")
+        box.pack_start(self.state, False, False, 0)
+        self.progress = Gtk.ProgressBar(opacity=0)  # its place is kept
         box.pack_start(self.progress, False, False, 0)
+        self._say_whether_smhdr_runs()
         self._changed()
         self.window.show_all()
+        GimpUi.window_set_transient(self.window)
 
     def _add_layers(self, drawables):
         grid = Gtk.Grid(column_spacing=8, row_spacing=6, border_width=6)
-        for column, text in enumerate(["", "", "Layer", "Exposure value", ""]):
+        for column, text in enumerate(["", "", "Layer", "Exposure in stops", ""]):
             grid.attach(Gtk.Label(label=text, xalign=0), column, 0, 1, 1)
         layers = layers_of.all_layers(self.image)
         self.rows = []
@@ -122,7 +127,8 @@ class Dialog:
             if row not in rows and not row.problem:
                 row.set_value(exposures.from_name(row.name), "name" if exposures.from_name(row.name) is not None else None)
         scroller = Gtk.ScrolledWindow(hscrollbar_policy=Gtk.PolicyType.NEVER, shadow_type=Gtk.ShadowType.IN)
-        scroller.set_min_content_height((THUMBNAIL + 6) * min(ROWS_SHOWN, max(2, len(self.rows))) + 30)
+        scroller.set_propagate_natural_height(True)
+        scroller.set_max_content_height((THUMBNAIL + 6) * ROWS_SHOWN)
         scroller.add(grid)
         self.form.pack_start(scroller, True, True, 0)
         self.estimate_button = Gtk.Button(label="_Estimate from the pixels", use_underline=True, halign=Gtk.Align.END)
@@ -136,7 +142,7 @@ class Dialog:
         self.method = Gtk.ComboBoxText()
         self.method.append("radiance", "Weighted merge")
         self.method.append("network", "Neural network (slower)")
-        for model in self._models():
+        for model in self.models:
             self.method.append("network:" + model, f"Neural network {model}")
         model = self.config.get_property("model")
         method = self.config.get_property("method")
@@ -152,13 +158,26 @@ class Dialog:
         grid.attach(self.align, 1, 2, 1, 1)
         self.form.pack_start(grid, False, False, 0)
 
-    def _models(self):
+    def _look_for_models(self):
         """The models of a service that runs already; the dialog opens without one, too."""
+        self.service, self.models = None, []
         try:
-            service = services.find()
-            return [one["name"] for one in service.ask("GET", "/v1/models", patience=5)["models"]] if service else []
+            self.service = services.find()
+            if self.service:
+                self.models = [one["name"] for one in self.service.ask("GET", "/v1/models", patience=5)["models"]]
         except services.ServiceError:
-            return []
+            pass  # said when it matters
+
+    def _say_whether_smhdr_runs(self):
+        if self.bar.get_visible():
+            text = ""  # that says enough
+        elif self.service:
+            text = f"smhdr {self.service.version} is running."
+        elif services.command():
+            text = "smhdr is not running; it will be started."
+        else:
+            text = services.HOW_TO_START
+        self.state.set_text(text)
 
     def _changed(self):
         """Keeps what depends on the ticks."""
@@ -206,19 +225,24 @@ class Dialog:
         except services.Cancelled:
             return None
         except (layers_of.Refused, services.ServiceError, services.Wrong) as error:
+            if getattr(error, "code", None) == "UNREACHABLE":
+                self.service = None
             self.message.set_text(str(error))
             self.bar.show()
+            width, _ = self.window.get_size()
+            self.window.resize(width, self.window.get_preferred_height_for_width(width)[1])
             return None
         finally:
             self.busy = False
             self.form.set_sensitive(True)
-            self.progress.set_fraction(0)
-            self.progress.set_text(" ")
+            self.progress.set_opacity(0)
+            self._say_whether_smhdr_runs()
             self._changed()
 
     def _show(self, text, fraction):
-        self.progress.set_text(text)
+        self.state.set_text(text)
         self.progress.set_fraction(fraction)
+        self.progress.set_opacity(1)
         self._pump()
 
     def _pump(self):
@@ -237,7 +261,7 @@ class Dialog:
             return self.cancelled
 
         found = services.find_or_start(stopped)
-        if self.service and self.service.process:
+        if not found.process and self.service and self.service.process:
             found.process = self.service.process  # still ours to end
         self.service = found
         return found

@@ -80,7 +80,7 @@ class Pictures:
         self.layers = layers
         self.names = [layer.get_name() for layer in layers]
         (self.x, self.y, self.width, self.height), note = common_area(layers)
-        self.notes = [note] if note else []
+        self.notes = [{"code": "area", "message": note}] if note else []
         self.wide = not colour.has_srgb_primaries(_profile(image))
         eight = (Gimp.Precision.U8_NON_LINEAR, Gimp.Precision.U8_PERCEPTUAL)
         self.format = "uint8" if image.get_precision() in eight and not self.wide else "uint16"

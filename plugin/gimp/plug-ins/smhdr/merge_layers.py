@@ -30,7 +30,7 @@ def show_progress():
 
 
 def merge(service, image, chosen, settings, progress):
-    """The new image and the notes. Nothing of it is left when this raises."""
+    """The new image and the notes (code and message each). Nothing of it is left when this raises."""
     pictures = layers_of.Pictures(image, chosen)
     result = None
 
@@ -42,7 +42,7 @@ def merge(service, image, chosen, settings, progress):
 
     try:
         job = merging.merge(service, pictures, settings, begin, progress)
-        notes = pictures.notes + [note["message"] for note in job["notes"]]
+        notes = pictures.notes + job["notes"]
         return result.finish(pictures.wide, describe(service, pictures, job, notes)), notes
     except BaseException:
         if result:
@@ -61,6 +61,6 @@ def describe(service, pictures, job, notes):
         [
             f"Merged by smhdr {service.version} ({method}). 1.0 is where the reference, {pictures.names[result['reference']]}, clips.",
             f"Exposure values in stops ({result['evSource']}): {stops}.",
-            *notes,
+            *(note["message"] for note in notes),
         ]
     )

@@ -77,11 +77,15 @@ class Smhdr(Gimp.PlugIn):
             return failure(procedure, status.EXECUTION_ERROR, str(error))
         if run_mode != Gimp.RunMode.NONINTERACTIVE:
             show(made)
+            # That the camera moved is no news; the rest may make a person try again. All of it is in the image's comment.
+            told = [note["message"] for note in notes if note["code"] != "alignment"]
+            if told:
+                Gimp.message("\n".join(told))
         values = procedure.new_return_values(status.SUCCESS, None)
         values.remove(1)
         values.insert(1, GObject.Value(Gimp.Image, made))
         values.remove(2)
-        values.insert(2, GObject.Value(GObject.TYPE_STRING, "\n".join(notes)))
+        values.insert(2, GObject.Value(GObject.TYPE_STRING, "\n".join(note["message"] for note in notes)))
         return values
 
 
