@@ -67,7 +67,7 @@ try {
   if (writes && (args.includes("--quick") || args.includes("--json"))) {
     throw new Error("--write goes with neither --quick, which measures nothing, nor --json.");
   }
-  setUp();
+  await setUp();
   console.log("> Building the native benchmark (build/native)");
   buildBenchmark();
   if (writes) await write(await measure(args), ["npm run bench -- --write", ...args].join(" "));

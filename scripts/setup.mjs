@@ -36,7 +36,7 @@ function step(title, work) {
   if (Date.now() - start > 2000) console.log(`  ${((Date.now() - start) / 1000).toFixed(0)} s`);
 }
 
-export function setUp() {
+export async function setUp() {
   const [major, minor] = process.versions.node.split(".").map(Number);
   if (major < 20 || (major === 20 && minor < 17)) {
     throw new Error(`smhdr needs Node 20.17 or newer; this is ${process.versions.node}.`);
@@ -49,6 +49,8 @@ export function setUp() {
   }
   step("Building the native addon (build/Release)", () => buildAddon());
   step("Compiling TypeScript (dist)", compile);
+  const { buildPanels } = await import("./build-panel.mjs"); // needs dependencies
+  await buildPanels();
 }
 
 function compile() {
@@ -64,7 +66,7 @@ function compile() {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   try {
-    setUp();
+    await setUp();
   } catch (error) {
     console.error(error.message);
     process.exitCode = 1;

@@ -33,7 +33,7 @@ async function measure(truthPath) {
 }
 
 try {
-  setUp();
+  await setUp();
   const names = readdirSync(join(root, example)).sort();
   const images = names.filter((name) => /^exposure-\d+\./.test(name)).map((name) => join(example, name));
   const truth = names.find((name) => /^truth\.(exr|hdr)$/.test(name));

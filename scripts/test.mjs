@@ -15,7 +15,7 @@ function testFiles() {
 }
 
 try {
-  setUp();
+  await setUp();
   const chosen = process.argv.slice(2);
   const files = chosen.length > 0 ? chosen : testFiles();
   const args = ["--import", "tsx", "--test", "--test-reporter=spec", ...files];

@@ -95,12 +95,37 @@ function compare(
     }
   }
   const [c0, c1, c2] = fitCurve(levels, difference, trusted);
+  // What the exposure says the result should be, as a logarithm.
+  const expected = levels.map((level, p) => {
+    const x = level / LEVEL_RANGE + 1;
+    return trusted[p] ? level - exposureValue - (c0 + x * (c1 + x * c2)) : 0;
+  });
   for (let p = 0; p < pixels; p++) {
-    if (!trusted[p]) continue;
-    const level = levels[p] / LEVEL_RANGE + 1;
-    difference[p] = Math.abs(difference[p] - (c0 + level * (c1 + level * c2)));
+    if (trusted[p])
+      difference[p] = beyondNeighbours(p, Math.log2(Math.max(result[p], FLOOR)), expected, trusted, width);
   }
   return { difference, trusted };
+}
+
+/** How far a value lies outside of what the trusted pixels among 3x3 span: an edge a pixel beside its place is no ghost. */
+function beyondNeighbours(
+  p: number,
+  value: number,
+  expected: Float32Array,
+  trusted: Uint8Array,
+  width: number,
+): number {
+  let low = expected[p];
+  let high = low;
+  const x = p % width;
+  for (let row = p - width; row <= p + width; row += width) {
+    for (let at = row - (x > 0 ? 1 : 0); at <= row + (x < width - 1 ? 1 : 0); at++) {
+      if (!trusted[at]) continue; // outside of the picture too
+      if (expected[at] < low) low = expected[at];
+      if (expected[at] > high) high = expected[at];
+    }
+  }
+  return Math.max(0, low - value, value - high);
 }
 
 /** Stops between DARKEST and clipping, roughly: levels are fitted in [0, 1]. */
@@ -136,7 +161,7 @@ function fitCurve(levels: Float32Array, difference: Float32Array, trusted: Uint8
   return curve;
 }
 
-/** Means over the trusted pixels among 3x3: a misplaced edge is no ghost. */
+/** Means over the trusted pixels among 3x3: a single pixel is noise. */
 function smoothed(values: Float32Array, trusted: Uint8Array, width: number, height: number): Float32Array {
   return values.map((_, p) => {
     const [x, y] = [p % width, Math.floor(p / width)];
