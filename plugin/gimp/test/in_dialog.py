@@ -42,6 +42,7 @@ def run(scene, image):
         "status": values.index(0).value_nick,
         "size": [made.get_width(), made.get_height()] if made else None,
         "precision": made.get_precision().value_nick if made else None,
+        "comment": bytes(made.get_parasite("gimp-comment").get_data()).decode() if made else None,
         "images": len(Gimp.get_images()),
     }
     with open(os.environ["SMHDR_TEST_OUT"], "a") as out:
@@ -55,6 +56,10 @@ def main():
         file.write("look")  # dialog.test.ts takes the phase away when it has
     while os.path.exists(os.path.join(HERE, "phase")):
         GLib.usleep(100000)
+    without_exif = opened()
+    for layer in without_exif.get_layers():
+        layer.set_name("photograph")
+    run("estimate", without_exif)
     large = opened((3000, 2000))
     run("cancel", large)
     run("killed", large)

@@ -150,6 +150,24 @@ def merges_grey():
 
 
 @case
+def merges_indexed():
+    grey = lambda x, y: scene(x, y, grey=True)
+    image = bracket(light=grey)
+    image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 256, False, False, "")
+    assert image.get_base_type() == Gimp.ImageBaseType.INDEXED
+    check_merges(image, options={"light": grey, "worst": 0.15})
+
+
+@case
+def takes_a_layer_for_itself_whatever_its_opacity_and_mode():
+    image = bracket()
+    image.get_layers()[0].set_opacity(30)
+    image.get_layers()[1].set_mode(Gimp.LayerMode.MULTIPLY)
+    image.get_layers()[2].set_visible(False)
+    check_merges(image)
+
+
+@case
 def merges_opaque_layers_that_have_alpha():
     check_merges(bracket(alpha=True))
     check_merges(bracket(Gimp.Precision.U16_NON_LINEAR, alpha=True))
