@@ -28,6 +28,8 @@ export interface BracketOptions {
   readonly reference?: number | undefined;
   /** "auto" finds and undoes the movement of a hand-held camera. Default "auto". */
   readonly align?: "auto" | "none" | undefined;
+  /** Threads for the alignment. Default: one per processor. */
+  readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called with the fraction done, 0 to 1. */
   readonly onProgress?: ((fraction: number) => void) | undefined;
@@ -114,7 +116,7 @@ async function assemble(
   remarks: readonly Note[],
   options: BracketOptions,
 ): Promise<Bracket> {
-  const { ev, reference = Math.floor(members.length / 2), align = "auto", signal, onProgress } = options;
+  const { ev, reference = Math.floor(members.length / 2), align = "auto", threads, signal, onProgress } = options;
   const { order, values, source, notes } = findExposureValues(members, ev);
   throwIfAborted(signal);
   const sorted = order.map((index) => members[index]);
@@ -124,6 +126,7 @@ async function assemble(
     align === "auto"
       ? await alignBracket(proxies, values, reference, {
           names,
+          threads,
           signal,
           onProgress: (fraction) => onProgress?.(DECODING_SHARE + (1 - DECODING_SHARE) * fraction),
         })

@@ -1,4 +1,5 @@
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { type FileHandle, open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 
@@ -6,7 +7,28 @@ let counter = 0;
 
 /** A name in the folder of `path` that nobody else uses: renaming it to `path` stays on one file system. */
 export function temporaryName(path: string): string {
-  return join(dirname(path), `.${basename(path).slice(0, 40)}.${process.pid}-${counter++}.tmp`);
+  return join(dirname(path), `.${stem(path)}.${process.pid}-${counter++}.tmp`);
+}
+
+/** The file's name, long ones shortened and told apart by a hash: file systems take 255 bytes. */
+function stem(path: string): string {
+  const name = basename(path);
+  if (name.length <= 40) return name;
+  return `${name.slice(0, 31)}~${createHash("sha256").update(name).digest("hex").slice(0, 8)}`;
+}
+
+/**
+ * Deletes what processes that were killed left of temporaryName(path) beside `path`: files of processes for which `isGone` says so.
+ * Writers may add an extension to a temporary name for a second file.
+ */
+export async function removeTemporaries(paths: readonly string[], isGone: (pid: number) => boolean): Promise<void> {
+  for (const folder of new Set(paths.map(dirname))) {
+    const mine = new Set(paths.map(stem));
+    for (const name of await readdir(folder).catch(() => [])) {
+      const match = /^\.(.+)\.(\d+)-\d+\.tmp(\.\w+)?$/.exec(name);
+      if (match && mine.has(match[1]) && isGone(Number(match[2]))) await rm(join(folder, name), { force: true });
+    }
+  }
 }
 
 /**
