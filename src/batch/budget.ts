@@ -10,7 +10,10 @@ export interface WorkPlan {
   readonly threads: number;
   /** Bytes for the pixels of all brackets in work. */
   readonly pixelBytes: number;
-  /** What each reconstructor is told that it may take. The same for any number of jobs, for tiles follow from it. */
+  /**
+   * What each reconstructor is told that it may take. For the network the same for any number of jobs, for its tiles follow from it; the radiance
+   * merge gives the same pixels in any.
+   */
   readonly engineBytes: number;
 }
 
@@ -42,8 +45,8 @@ export function planWork(network: boolean, { jobs, threads, memory = DEFAULT_BAT
   }
   if (!(memory > 0)) throw new SmhdrError("INVALID_ARGUMENT", `memory: expected a number of bytes; got ${memory}.`);
   const cores = threads ?? availableParallelism();
-  const engineBytes = network ? memory * ENGINE_SHARE : memory;
-  const shared = memory - COORDINATOR_BYTES - (network ? engineBytes : 0);
+  const engineBytes = network ? memory * ENGINE_SHARE : 0;
+  const shared = memory - COORDINATOR_BYTES - engineBytes;
   const most = Math.floor(shared / (PROCESS_BYTES + LEAST_PIXEL_BYTES));
   if (most < 1) {
     const needed = Math.ceil(
@@ -56,11 +59,12 @@ export function planWork(network: boolean, { jobs, threads, memory = DEFAULT_BAT
   }
   const wanted = jobs ?? (network ? 2 : cores);
   const chosen = Math.min(wanted, most);
+  const pixelBytes = shared - chosen * PROCESS_BYTES;
   return {
     jobs: chosen,
     threads: network ? cores : Math.max(1, Math.floor(cores / chosen)),
-    pixelBytes: shared - chosen * PROCESS_BYTES,
-    engineBytes,
+    pixelBytes,
+    engineBytes: network ? engineBytes : pixelBytes,
   };
 }
 

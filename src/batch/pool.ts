@@ -20,6 +20,8 @@ interface Helper {
   onProgress?: PoolRunOptions["onProgress"];
 }
 
+/** How often to load the model where processes die of it. */
+const LOAD_TRIES = 3;
 /** How long a process may take to stop, in milliseconds, before it is killed. */
 const PATIENCE = 10_000;
 
@@ -54,10 +56,13 @@ export class BracketPool {
 
   /** Loads the model, so that what is missing is known before the work; returns what people should know. Throws as Reconstructor.load. */
   async check(settings: MergeSettings): Promise<readonly string[]> {
-    const helper = this.idle.pop() ?? this.start();
-    const answer = await this.ask(helper, { kind: "load", settings, limits: this.limits });
-    if (answer.kind === "loaded") return answer.notes;
-    throw asError(answer);
+    for (let tries = 1; ; tries++) {
+      const helper = this.idle.pop() ?? this.start();
+      const answer = await this.ask(helper, { kind: "load", settings, limits: this.limits });
+      if (answer.kind === "loaded") return answer.notes;
+      const died = answer.kind === "failed" && answer.code === "INTERNAL";
+      if (!died || tries === LOAD_TRIES) throw asError(answer);
+    }
   }
 
   /** @throws SmhdrError as mergeFiles does; CANCELLED; INTERNAL where the process died. */

@@ -175,6 +175,16 @@ describe("smhdr batch", () => {
     assert.match((await smhdr("batch", own, "-o", out)).stderr, /1 of 3 brackets merged.*2 were there/);
   });
 
+  it("sets aside a bracket that the memory cannot hold", async () => {
+    const own = join(folder, "too-large");
+    await take(own, [...brackets(1), ...brackets(2, [5200, 3900]).slice(3)]);
+    const out = join(folder, "too-large-out");
+    const result = await smhdr("batch", own, "-o", out, "--memory", "400M", "--retries", "0");
+    assert.equal(result.code, 1);
+    assert.match(result.stderr, /IMG_0004 was set aside: memory: merging 5200 x 3900 pixels needs at least/);
+    assert.deepEqual(await images(out), ["IMG_0001.exr"]);
+  });
+
   it("does not write over what it has not written", async () => {
     const out = join(folder, "foreign");
     await mkdir(out);
