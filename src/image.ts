@@ -44,4 +44,6 @@ export interface RadianceMetadata {
   readonly method?: string;
   readonly model?: string;
   readonly software?: string;
+  /** What 1.0 is, where that is not the shortest exposure's clipping point: a sentence. */
+  readonly scale?: string;
 }

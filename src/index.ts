@@ -1,3 +1,11 @@
+export { type MergeBatchOptions, mergeBatch } from "./batch/merge-batch.js";
+export type { LeftPhotograph } from "./batch/photographs.js";
+export { type BatchPlan, type PlannedBracket, type PlanOptions, planBatch } from "./batch/plan.js";
+export { readPlan, writePlan } from "./batch/plan-file.js";
+export { type QueueWorkerOptions, runQueueWorker } from "./batch/queue/queue-worker.js";
+export type { BatchReport, BracketOutcome } from "./batch/report.js";
+export type { BatchProgress } from "./batch/run-batch.js";
+export type { MergeSettings } from "./batch/task.js";
 export type { Bracket, Exposure, Note } from "./bracket/bracket.js";
 export { type ReadOptions, readBracket } from "./bracket/read-bracket.js";
 export { type ErrorCode, SmhdrError } from "./errors.js";

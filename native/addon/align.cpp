@@ -1,4 +1,4 @@
-// align(images, width, height, scale, exposureValues, reference, onProgress): registration of a bracket.
+// align(images, width, height, scale, exposureValues, reference, onProgress, threads): registration of a bracket.
 #include "smhdr/align.h"
 
 #include <array>
@@ -72,7 +72,7 @@ Napi::Value align(const Napi::CallbackInfo& info) {
     exposure_values.push_back(value.As<Napi::Number>().DoubleValue());
   }
 
-  const auto pool = shared_pool(0);
+  const auto pool = shared_pool(info[7].IsNumber() ? info[7].As<Napi::Number>().Int32Value() : 0);
   const auto found = std::make_shared<std::vector<ExposureAlignment>>();
   return start_task(
       env, hold, info[6],

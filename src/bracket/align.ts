@@ -7,6 +7,8 @@ import type { ExposureProxy } from "./proxy.js";
 export interface AlignOptions {
   /** What to call the exposures in notes. Default "exposure 1", ... */
   readonly names?: readonly string[] | undefined;
+  /** Default: one per processor. */
+  readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called with the fraction done, 0 to 1. */
   readonly onProgress?: ((fraction: number) => void) | undefined;
@@ -35,7 +37,7 @@ export async function alignBracket(
   reference: number,
   options: AlignOptions = {},
 ): Promise<BracketAlignment> {
-  const { names = proxies.map((_, i) => `exposure ${i + 1}`), signal, onProgress } = options;
+  const { names = proxies.map((_, i) => `exposure ${i + 1}`), threads, signal, onProgress } = options;
   const unmoved = proxies.map(() => undefined);
   if (proxies.length === 0) throw new SmhdrError("INVALID_ARGUMENT", "proxies: expected at least one; got none.");
   const [{ width, height, scale }] = proxies;
@@ -53,7 +55,7 @@ export async function alignBracket(
   }
   const images = proxies.map(({ data }) => data);
   const found = await finishTask(
-    () => addon.align(images, width, height, scale, [...exposureValues], reference, onProgress),
+    () => addon.align(images, width, height, scale, [...exposureValues], reference, onProgress, threads),
     signal,
   );
 

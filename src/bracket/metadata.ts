@@ -15,14 +15,28 @@ export interface CameraSettings {
  * the photographer asked for, not what the camera did.
  */
 export function readCameraSettings(data: Uint8Array): CameraSettings {
-  const bare = String.fromCharCode(...data.subarray(0, 6)) === "Exif\0\0" ? data.subarray(6) : data;
-  let exif: Record<string, { value?: unknown } | undefined> | undefined;
+  return settingsOf(loadExif(data));
+}
+
+export type ExifTags = Readonly<Record<string, { readonly value?: unknown } | undefined>>;
+
+/** EXIF's tags by name; undefined where there are none that can be read. `data` as in readCameraSettings. */
+export function loadExif(data: Uint8Array): ExifTags | undefined {
+  const bare = bareExif(data);
   try {
-    exif = ExifReader.load(Buffer.from(bare.buffer, bare.byteOffset, bare.byteLength), { expanded: true })
-      .exif as typeof exif;
+    return ExifReader.load(Buffer.from(bare.buffer, bare.byteOffset, bare.byteLength), { expanded: true })
+      .exif as unknown as ExifTags;
   } catch {
-    return {}; // no metadata, or nothing that can be read
+    return undefined;
   }
+}
+
+/** The block from its TIFF header on. */
+export function bareExif(data: Uint8Array): Uint8Array {
+  return String.fromCharCode(...data.subarray(0, 6)) === "Exif\0\0" ? data.subarray(6) : data;
+}
+
+export function settingsOf(exif: ExifTags | undefined): CameraSettings {
   const settings: { time?: number; fNumber?: number; iso?: number } = {};
   // Times and apertures may be stated in APEX units only.
   const time =
@@ -45,13 +59,13 @@ export function lightInStops({ time = 1, iso = 1, fNumber = 1 }: CameraSettings)
   return Math.log2((time * iso) / fNumber ** 2);
 }
 
-function rational(tag: { value?: unknown } | undefined): number | undefined {
+export function rational(tag: { readonly value?: unknown } | undefined): number | undefined {
   const value = tag?.value;
   if (!Array.isArray(value) || value.length < 2) return undefined;
   return Number(value[0]) / Number(value[1]);
 }
 
-function number(tag: { value?: unknown } | undefined): number | undefined {
+export function number(tag: { readonly value?: unknown } | undefined): number | undefined {
   const value = Array.isArray(tag?.value) ? tag.value[0] : tag?.value;
   return value === undefined ? undefined : Number(value);
 }
@@ -59,7 +73,7 @@ function number(tag: { value?: unknown } | undefined): number | undefined {
 const sensible = (value: number | undefined, low: number, high: number) =>
   value !== undefined && value >= low && value <= high ? value : undefined;
 
-function apex(tag: { value?: unknown } | undefined, decode: (v: number) => number, low: number, high: number) {
+function apex(tag: { readonly value?: unknown } | undefined, decode: (v: number) => number, low: number, high: number) {
   const value = rational(tag);
   return value === undefined ? undefined : sensible(decode(value), low, high);
 }

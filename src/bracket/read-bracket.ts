@@ -28,6 +28,8 @@ export interface BracketOptions {
   readonly reference?: number | undefined;
   /** "auto" finds and undoes the movement of a hand-held camera. Default "auto". */
   readonly align?: "auto" | "none" | undefined;
+  /** Threads for the alignment. Default: one per processor. */
+  readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called with the fraction done, 0 to 1. */
   readonly onProgress?: ((fraction: number) => void) | undefined;
@@ -139,7 +141,7 @@ async function assemble(
   remarks: readonly Note[],
   options: BracketOptions & MemberOptions,
 ): Promise<Bracket> {
-  const { ev, align = "auto", signal, onProgress, referenceMember } = options;
+  const { ev, align = "auto", threads, signal, onProgress, referenceMember } = options;
   const { order, values, source, notes } = findExposureValues(members, ev);
   const chosen = referenceMember === undefined ? options.reference : order.indexOf(referenceMember);
   const reference = chosen ?? Math.floor(members.length / 2);
@@ -151,6 +153,7 @@ async function assemble(
     align === "auto"
       ? await alignBracket(proxies, values, reference, {
           names,
+          threads,
           signal,
           onProgress,
         })

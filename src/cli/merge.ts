@@ -1,29 +1,24 @@
-import { type Command, Option } from "commander";
-import { readBracket } from "../bracket/read-bracket.js";
-import { DEVICE_NAMES, type DeviceName } from "../engine/select.js";
-import type { Radiance } from "../image.js";
-import { OUTPUT_EXTENSIONS, writeImage } from "../output/write-image.js";
-import { type Method, Reconstructor } from "../reconstruct/reconstructor.js";
-import { collect, memoryOption, parseCount, parseExposureValues, parseTile, threadsOption } from "./arguments.js";
+import type { Command } from "commander";
+import { mergeFiles } from "../batch/merge-files.js";
+import { OUTPUT_EXTENSIONS } from "../output/write-image.js";
+import { Reconstructor } from "../reconstruct/reconstructor.js";
+import { collect, parseExposureValues } from "./arguments.js";
+import {
+  addLimitOptions,
+  addMergeOptions,
+  type LimitOptions,
+  type MergeOptions,
+  mergeSettings,
+} from "./merge-options.js";
 import { checkOutputs } from "./output-paths.js";
 import type { Reporter } from "./reporter.js";
 import { runCommand } from "./run-command.js";
 
-interface MergeOptions {
-  ev?: number[];
-  reference?: number;
-  method?: Method;
-  model?: string;
-  device: DeviceName;
-  align: "auto" | "none";
-  precision: "auto" | "fp32" | "bf16";
-  tile: "auto" | "full" | number;
-  memory: number;
-  threads?: number;
-  alpha: "refuse" | "flatten";
-  output: string[];
-  json?: boolean;
-  quiet?: boolean;
+interface MergeCommandOptions extends MergeOptions, LimitOptions {
+  readonly ev?: number[];
+  readonly output: string[];
+  readonly json?: boolean;
+  readonly quiet?: boolean;
 }
 
 const examples = `
@@ -34,89 +29,38 @@ Examples:
   smhdr merge *.jpg --reference 0 -o merged.tif                show the moment of the shortest exposure`;
 
 export function registerMerge(program: Command): void {
-  program
+  const command = program
     .command("merge")
     .description("merge the photographs of a bracket into one high dynamic range image without ghosts")
     .argument("<image...>", "the photographs, in any order: JPEG, PNG, TIFF, WebP or AVIF")
     .requiredOption("-o, --output <file>", `where to write: ${OUTPUT_EXTENSIONS.join(", ")}; may be repeated`, collect)
-    .option("--ev <stops>", "exposure values in the order of the photographs, such as 0,2,4", parseExposureValues)
-    .option("--reference <index>", "whose moment to show, 0 the shortest exposure (default: the middle)", parseCount(0))
-    .addOption(
-      new Option("--method <name>", "how to merge (default: radiance, or network with --model)").choices([
-        "network",
-        "radiance",
-      ]),
-    )
-    .option("--model <name|file>", "the network's weights")
-    .addOption(new Option("--device <name>", "what computes").choices(DEVICE_NAMES).default("auto"))
-    .addOption(
-      new Option("--align <mode>", "undo what the hands moved between photographs")
-        .choices(["auto", "none"])
-        .default("auto"),
-    )
-    .addOption(
-      new Option("--precision <type>", "the network's arithmetic").choices(["auto", "fp32", "bf16"]).default("auto"),
-    )
-    .option("--tile <size>", "side of the network's tiles in pixels, auto, or full: all at once", parseTile, "auto")
-    .addOption(memoryOption())
-    .addOption(threadsOption())
-    .addOption(
-      new Option("--alpha <what>", "photographs with transparency").choices(["refuse", "flatten"]).default("refuse"),
-    )
+    .option("--ev <stops>", "exposure values in the order of the photographs, such as 0,2,4", parseExposureValues);
+  addLimitOptions(addMergeOptions(command))
     .option("--json", "print one JSON object a line: progress, notes, the result")
     .option("--quiet", "no progress bar, no notes")
     .addHelpText("after", examples)
-    .action((images: string[], options: MergeOptions) =>
+    .action((images: string[], options: MergeCommandOptions) =>
       runCommand(options, (reporter, signal) => merge(images, options, reporter, signal)),
     );
 }
 
-async function merge(images: string[], options: MergeOptions, reporter: Reporter, signal: AbortSignal): Promise<void> {
-  const { ev, reference, method, model, device, align, precision, tile, memory, threads, alpha, output } = options;
+async function merge(
+  images: string[],
+  options: MergeCommandOptions,
+  reporter: Reporter,
+  signal: AbortSignal,
+): Promise<void> {
+  const { ev, memory, threads, output } = options;
+  const { method, model, device, precision, tile, align, alpha, reference } = mergeSettings(options);
   const start = performance.now();
   await checkOutputs(output, images);
   const reconstructor = await Reconstructor.load({ method, model, device, precision, tile, memory, threads });
   for (const note of reconstructor.notes) reporter.note(note);
-  const bracket = await readBracket(images, {
-    align,
-    alpha,
-    memory,
-    signal,
-    onProgress: reporter.stage("Reading"),
-    ev,
-    reference,
+  const merged = await mergeFiles(reconstructor, images, output, {
+    ...{ ev, reference, align, alpha, memory, threads, signal },
+    onStage: (name) => reporter.stage(name),
+    onNote: (note) => reporter.note(note),
   });
-  const exposures = bracket.exposures.map(({ name, exposureValue, exposureSource }) => ({
-    name,
-    exposureValue,
-    exposureSource,
-  }));
-  let radiance: Radiance;
-  try {
-    for (const note of bracket.notes) reporter.note(note);
-    radiance = await reconstructor.run(bracket, {
-      signal,
-      onProgress: reporter.stage("Merging"),
-      onNote: (note) => reporter.note(note),
-    });
-    const progress = reporter.stage("Writing");
-    for (const [index, path] of output.entries()) {
-      await writeImage(radiance, path, {
-        signal,
-        onProgress: (fraction) => progress((index + fraction) / output.length),
-      });
-    }
-  } finally {
-    bracket.close();
-  }
-  reporter.result(output.join("\n"), {
-    outputs: output,
-    width: bracket.width,
-    height: bracket.height,
-    exposures,
-    reference: bracket.reference,
-    method: radiance.metadata.method,
-    model: radiance.metadata.model,
-    seconds: Number(((performance.now() - start) / 1000).toFixed(3)),
-  });
+  const seconds = Number(((performance.now() - start) / 1000).toFixed(3));
+  reporter.result(output.join("\n"), { outputs: output, ...merged, seconds });
 }

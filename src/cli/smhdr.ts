@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
+import { registerBatch } from "./batch.js";
 import { registerBench } from "./bench.js";
 import { registerBuildAddon } from "./build-addon.js";
 import { registerDevices } from "./devices.js";
@@ -14,6 +15,7 @@ import { registerSegment } from "./segment.js";
 import { registerServe } from "./serve.js";
 import { registerSynthesize } from "./synthesize.js";
 import { registerTrain } from "./train.js";
+import { registerWorker } from "./worker.js";
 
 const { version, description } = createRequire(import.meta.url)("../../package.json");
 
@@ -23,6 +25,8 @@ const program = new Command("smhdr")
   .showHelpAfterError("(smhdr --help, or smhdr <command> --help, shows how to call it)")
   .exitOverride();
 registerMerge(program);
+registerBatch(program);
+registerWorker(program);
 registerDevices(program);
 registerBuildAddon(program);
 registerBench(program);

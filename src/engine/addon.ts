@@ -55,6 +55,7 @@ export interface Addon {
     exposureValues: readonly number[],
     reference: number,
     onProgress?: (fraction: number) => void,
+    threads?: number,
   ): NativeTask<AlignedExposure[]>;
   createMerger(options: MergerOptions): NativeMerger;
   /** Bands [y0, y1) of the reference to hand to mergerAnalyse. */

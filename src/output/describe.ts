@@ -5,14 +5,14 @@ import type { Radiance } from "../image.js";
  * cd/m2 is not among it, for photographs do not tell it; `scale` says what 1.0 means instead.
  */
 export function describe({ metadata }: Radiance): [name: string, value: string][] {
-  const { exposureValues, reference, method, model, software } = metadata;
+  const { exposureValues, reference, method, model, software, scale } = metadata;
   const entries: [string, string | undefined][] = [
     ["software", software ?? "smhdr"],
     ["exposureValues", exposureValues?.join(" ")],
     ["referenceExposure", reference?.toString()],
     ["mergeMethod", method],
     ["model", model],
-    ["scale", "Linear light; 1.0 is where the shortest exposure clips."],
+    ["scale", scale ?? "Linear light; 1.0 is where the shortest exposure clips."],
   ];
   // Control characters would end a header line.
   const line = (text: string) => text.replace(/\p{Cc}+/gu, " ").trim();

@@ -1,5 +1,5 @@
-import { randomBytes } from "node:crypto";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { createHash, randomBytes } from "node:crypto";
+import { type FileHandle, open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 
@@ -8,7 +8,28 @@ import { SmhdrError, throwIfAborted } from "../errors.js";
  * process number comes again (in a container it is always the same) while what a killed process left may still be there.
  */
 export function temporaryName(path: string): string {
-  return join(dirname(path), `.${basename(path).slice(0, 40)}.${randomBytes(6).toString("hex")}.tmp`);
+  return join(dirname(path), `.${stem(path)}.${process.pid}-${randomBytes(6).toString("hex")}.tmp`);
+}
+
+/** The file's name, long ones shortened and told apart by a hash: file systems take 255 bytes. */
+function stem(path: string): string {
+  const name = basename(path);
+  if (name.length <= 40) return name;
+  return `${name.slice(0, 31)}~${createHash("sha256").update(name).digest("hex").slice(0, 8)}`;
+}
+
+/**
+ * Deletes what processes that were killed left of temporaryName(path) beside `path`: files of processes for which `isGone` says so.
+ * Writers may add an extension to a temporary name for a second file.
+ */
+export async function removeTemporaries(paths: readonly string[], isGone: (pid: number) => boolean): Promise<void> {
+  for (const folder of new Set(paths.map(dirname))) {
+    const mine = new Set(paths.map(stem));
+    for (const name of await readdir(folder).catch(() => [])) {
+      const match = /^\.(.+)\.(\d+)-[0-9a-f]{12}\.tmp(\.\w+)?$/.exec(name);
+      if (match && mine.has(match[1]) && isGone(Number(match[2]))) await rm(join(folder, name), { force: true });
+    }
+  }
 }
 
 /**

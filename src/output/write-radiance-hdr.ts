@@ -22,7 +22,7 @@ export async function writeRadianceHdr(
   options: RadianceHdrOptions = {},
 ): Promise<void> {
   const { width, height, data } = radiance;
-  const rgbe = new Uint8Array(4 * width);
+  const planes = new Uint8Array(4 * width);
   const longestLine = 4 + 4 * (width + Math.ceil(width / 128));
   const linesPerStrip = Math.max(1, Math.min(height, Math.floor(STRIP_BYTES / longestLine)));
   const strip = new Uint8Array(linesPerStrip * longestLine);
@@ -33,8 +33,8 @@ export async function writeRadianceHdr(
     for (let y = 0; y < height; ) {
       let length = 0;
       for (const end = Math.min(height, y + linesPerStrip); y < end; y++) {
-        toRgbe(data.subarray(y * width * 3, (y + 1) * width * 3), rgbe);
-        length = encodeLine(rgbe, strip, length);
+        toRgbe(data.subarray(y * width * 3, (y + 1) * width * 3), planes);
+        length = encodeLine(planes, strip, length);
       }
       await writeFully(file, strip.subarray(0, length), position);
       position += length;
@@ -62,22 +62,30 @@ function header(radiance: Radiance): Buffer {
 const MAX_RGBE = 255 * 2 ** 119;
 const bitsOf = new Uint32Array(1);
 const floatOf = new Float32Array(bitsOf.buffer);
+/** What brings light to mantissas, by the exponent's byte; 0 holds nothing. */
+const scales = Float64Array.from({ length: 258 }, (_, exponent) => (exponent === 0 ? 0 : 2 ** (136 - exponent)));
+/** The mantissa bits from which on the largest mantissa, 128 to 256, rounds up to 256: those of 255.5. */
+const ROUNDS_UP = 0x7f8000;
 
-function toRgbe(rgb: Float32Array, rgbe: Uint8Array): void {
-  for (let i = 0, to = 0; i < rgb.length; i += 3, to += 4) {
+/** One line as four planes, one after the other: red, green, blue, exponent. */
+function toRgbe(rgb: Float32Array, planes: Uint8Array): void {
+  const width = planes.length / 4;
+  for (let x = 0, i = 0; x < width; x++, i += 3) {
     const red = clamp(rgb[i]);
     const green = clamp(rgb[i + 1]);
     const blue = clamp(rgb[i + 2]);
-    floatOf[0] = Math.max(red, green, blue);
+    const most = red > green ? red : green;
+    floatOf[0] = most > blue ? most : blue;
+    const bits = bitsOf[0];
     // The exponent e with 128 <= largest mantissa < 256; float32 exponents are biased by 127, RGBE's by 128 + 8 bits.
-    let exponent = (bitsOf[0] >>> 23) + 2;
-    if (floatOf[0] * 2 ** (136 - exponent) >= 255.5) exponent++; // the mantissa rounds up to 256
-    if (bitsOf[0] >>> 23 === 0) exponent = 0; // float32 subnormals: below what is worth keeping
-    const scale = exponent === 0 ? 0 : 2 ** (136 - exponent);
-    rgbe[to] = red * scale + 0.5;
-    rgbe[to + 1] = green * scale + 0.5;
-    rgbe[to + 2] = blue * scale + 0.5;
-    rgbe[to + 3] = exponent;
+    let exponent = (bits >>> 23) + 2;
+    if ((bits & 0x7fffff) >= ROUNDS_UP) exponent++;
+    if (bits >>> 23 === 0) exponent = 0; // float32 subnormals: below what is worth keeping
+    const scale = scales[exponent];
+    planes[x] = red * scale + 0.5;
+    planes[width + x] = green * scale + 0.5;
+    planes[2 * width + x] = blue * scale + 0.5;
+    planes[3 * width + x] = exponent;
   }
 }
 
@@ -85,43 +93,45 @@ function clamp(value: number): number {
   return value > 0 ? (value < MAX_RGBE ? value : MAX_RGBE) : 0; // NaN > 0 is false
 }
 
-/** Writes one line of RGBE at `to`; returns the offset after it. */
-function encodeLine(rgbe: Uint8Array, out: Uint8Array, to: number): number {
-  const width = rgbe.length / 4;
+/** Writes one line of RGBE planes at `to`; returns the offset after it. */
+function encodeLine(planes: Uint8Array, out: Uint8Array, to: number): number {
+  const width = planes.length / 4;
   if (width < 8 || width > 32767) {
-    out.set(rgbe, to);
-    return to + rgbe.length;
+    for (let x = 0; x < width; x++) for (let c = 0; c < 4; c++) out[to + 4 * x + c] = planes[c * width + x];
+    return to + planes.length;
   }
   out.set([2, 2, width >> 8, width & 255], to);
   let offset = to + 4;
-  for (let component = 0; component < 4; component++) offset = encodeComponent(rgbe, component, width, out, offset);
+  for (let component = 0; component < 4; component++)
+    offset = encodePlane(planes, component * width, (component + 1) * width, out, offset);
   return offset;
 }
 
 /** Runs of at least four equal bytes as (128 + count, byte), the rest as (count, bytes...). */
-function encodeComponent(rgbe: Uint8Array, component: number, width: number, out: Uint8Array, start: number): number {
+function encodePlane(bytes: Uint8Array, begin: number, end: number, out: Uint8Array, start: number): number {
   let offset = start;
-  const runAt = (x: number): number => {
-    let end = x + 1;
-    const value = rgbe[4 * x + component];
-    while (end < width && end - x < 127 && rgbe[4 * end + component] === value) end++;
-    return end - x;
+  const runAt = (at: number): number => {
+    const value = bytes[at];
+    const last = at + 127 < end ? at + 127 : end;
+    let next = at + 1;
+    while (next < last && bytes[next] === value) next++;
+    return next - at;
   };
-  for (let x = 0; x < width; ) {
-    let run = runAt(x);
-    let literalEnd = x;
-    while (run < 4 && literalEnd < width && literalEnd - x < 128) {
-      literalEnd = Math.min(width, literalEnd + run, x + 128);
-      run = literalEnd < width ? runAt(literalEnd) : 0;
+  for (let at = begin; at < end; ) {
+    let run = runAt(at);
+    let literalEnd = at;
+    while (run < 4 && literalEnd < end && literalEnd - at < 128) {
+      literalEnd = Math.min(end, literalEnd + run, at + 128);
+      run = literalEnd < end ? runAt(literalEnd) : 0;
     }
-    if (literalEnd > x) {
-      out[offset++] = literalEnd - x;
-      for (; x < literalEnd; x++) out[offset++] = rgbe[4 * x + component];
+    if (literalEnd > at) {
+      out[offset++] = literalEnd - at;
+      while (at < literalEnd) out[offset++] = bytes[at++];
     }
     if (run >= 4) {
       out[offset++] = 128 + run;
-      out[offset++] = rgbe[4 * x + component];
-      x += run;
+      out[offset++] = bytes[at];
+      at += run;
     }
   }
   return offset;

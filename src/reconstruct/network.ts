@@ -7,12 +7,16 @@ import type { Model } from "../model/model.js";
 import { ExposureSampler, type Region } from "./sampler.js";
 import { fade, planTiles } from "./tiles.js";
 
+/** Does the engine's work when it is this bracket's turn: brackets in work at once can share a device. */
+export type Turn = <T>(work: () => Promise<T>) => Promise<T>;
+
 export interface NetworkOptions {
   /** Bytes for the result and the work on tiles. */
   readonly memory: number;
   readonly tile: "auto" | "full" | number;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((fraction: number) => void) | undefined;
+  readonly turn?: Turn | undefined;
   /** Called with the number of tiles before the work on them begins. */
   readonly onTiles?: ((count: number) => void) | undefined;
 }
@@ -66,7 +70,7 @@ export async function reconstructPicture(
   { width, height }: { readonly width: number; readonly height: number },
   samplers: readonly Pick<ExposureSampler, "read">[],
   engine: Engine,
-  { memory, tile, signal, onProgress, onTiles }: NetworkOptions,
+  { memory, tile, signal, onProgress, turn = (work) => work(), onTiles }: NetworkOptions,
 ): Promise<Float32Array> {
   const resultBytes = width * height * 12;
   const pixelsAtOnce = Math.floor((memory - resultBytes - BASE_BYTES) / engine.bytesPerPixel(samplers.length));
@@ -87,9 +91,10 @@ export async function reconstructPicture(
   let done = 0;
   const run = async (regions: readonly Region[], record: boolean) => {
     const share = regions.reduce((sum, r) => sum + r.width * r.height, 0);
-    const result = await engine.run(
-      { exposures: read(regions), batch: regions.length, height: regions[0].height, width: regions[0].width, record },
-      { signal, onProgress: (fraction) => onProgress?.((done + fraction * share) / total) },
+    const [{ width, height }] = regions;
+    const input = { exposures: read(regions), batch: regions.length, height, width, record };
+    const result = await turn(() =>
+      engine.run(input, { signal, onProgress: (fraction) => onProgress?.((done + fraction * share) / total) }),
     );
     done += share;
     return result;

@@ -7,7 +7,7 @@ import type { Radiance } from "../image.js";
 import { loadModel } from "../model/model.js";
 import { readOnnx } from "../model/onnx/read.js";
 import { LoadedNetwork } from "./loaded-network.js";
-import { bestCount, reconstructNetwork, selectionNote } from "./network.js";
+import { bestCount, reconstructNetwork, selectionNote, type Turn } from "./network.js";
 import { mergeRadiance } from "./radiance.js";
 import { LEAST_TILE } from "./tiles.js";
 
@@ -39,11 +39,19 @@ export interface RunOptions {
   readonly onProgress?: ((fraction: number) => void) | undefined;
   /** Called with what a person should know about this merge: exposures left out, another method. */
   readonly onNote?: ((note: Note) => void) | undefined;
+  /** Runs the network's engine when it is this bracket's turn; default at once. For programs with several brackets in work. */
+  readonly turn?: Turn | undefined;
 }
 
 const DEFAULT_MEMORY = 2 * 1024 ** 3;
 /** A bracket's pixels may hold a quarter of the memory (see ReadOptions.memory); the network gets what is left. */
 const NETWORK_SHARE = 3 / 4;
+
+/** The method that options mean where they name none. */
+export function methodOf({ method, model, device = "auto" }: ReconstructorOptions): Method {
+  const network = model !== undefined || device.startsWith("onnx") || !hasAddon();
+  return method ?? (network ? "network" : "radiance");
+}
 
 /** Turns brackets into radiance with one method, model and device. */
 export class Reconstructor {
@@ -60,8 +68,7 @@ export class Reconstructor {
    */
   static async load(options: ReconstructorOptions = {}): Promise<Reconstructor> {
     const { model, device = "auto", threads, memory, precision = "auto", tile = "auto" } = options;
-    const network = model !== undefined || device.startsWith("onnx") || !hasAddon();
-    const method = options.method ?? (network ? "network" : "radiance");
+    const method = methodOf(options);
     if (method !== "radiance" && method !== "network") {
       throw new SmhdrError("INVALID_ARGUMENT", `method: expected "network" or "radiance"; got "${method}".`);
     }
@@ -104,7 +111,7 @@ export class Reconstructor {
    * @throws SmhdrError CANCELLED once `signal` has fired; OUT_OF_MEMORY when the work cannot fit `memory`; UNSUPPORTED
    * when the network was asked for and cannot take this bracket.
    */
-  async run(bracket: Bracket, { signal, onProgress, onNote }: RunOptions = {}): Promise<Radiance> {
+  async run(bracket: Bracket, { signal, onProgress, onNote, turn }: RunOptions = {}): Promise<Radiance> {
     throwIfAborted(signal);
     const { threads, memory = DEFAULT_MEMORY, tile = "auto", method } = this.options;
     const network = this.network;
@@ -120,7 +127,7 @@ export class Reconstructor {
     const note = selectionNote(bracket, name, counts);
     if (note) onNote?.(note);
     if (exposures === undefined) return mergeRadiance(bracket, { threads, memory, signal, onProgress });
-    const options = { memory: memory * NETWORK_SHARE, tile, signal, onProgress };
+    const options = { memory: memory * NETWORK_SHARE, tile, signal, onProgress, turn };
     return reconstructNetwork(bracket, { name, exposures }, await network.engineFor(exposures), options);
   }
 }

@@ -1,0 +1,69 @@
+import { open, readFile, rm, stat } from "node:fs/promises";
+import { hostname, uptime } from "node:os";
+import { resolve } from "node:path";
+import { SmhdrError } from "../errors.js";
+
+const held = new Set<string>();
+/** A sign without a text for so long, in milliseconds, was never finished. */
+const UNFINISHED = 5000;
+
+/**
+ * Takes the file `path` as a sign that this process works in its folder; returns what gives it up. The sign of a process that
+ * has died on this machine is taken over.
+ * @throws SmhdrError IO where another process works there, or the folder cannot be written to.
+ */
+export async function takeLock(path: string): Promise<() => Promise<void>> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      const file = await open(path, "wx");
+      await file.writeFile(JSON.stringify({ host: hostname(), pid: process.pid, since: Date.now() }));
+      await file.close();
+      held.add(resolve(path));
+      return async () => {
+        held.delete(resolve(path));
+        await rm(path, { force: true });
+      };
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== "EEXIST") {
+        throw new SmhdrError("IO", `${path}: cannot be written (${(cause as Error).message}).`, { cause });
+      }
+    }
+    const holder = await readHolder(path);
+    if (attempt < 3 && holder !== "gone" && !held.has(resolve(path)) && isDead(holder)) await rm(path, { force: true });
+    else if (attempt >= 3 || holder !== "gone") throw taken(path, holder);
+  }
+}
+
+type Holder = { readonly host?: string; readonly pid?: number; readonly since?: number } | "gone";
+
+async function readHolder(path: string): Promise<Holder> {
+  try {
+    const text = await readFile(path, "utf8");
+    if (text !== "") return JSON.parse(text);
+    const { mtimeMs } = await stat(path);
+    return Date.now() - mtimeMs > UNFINISHED ? { host: hostname(), since: 0 } : {};
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ENOENT" ? "gone" : {};
+  }
+}
+
+function isDead(holder: Exclude<Holder, "gone">): boolean {
+  const { host, pid, since = 0 } = holder;
+  if (host !== hostname()) return false;
+  if (pid === undefined || pid === process.pid || since < Date.now() - 1000 * uptime()) return true;
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ESRCH";
+  }
+}
+
+function taken(path: string, holder: Holder): SmhdrError {
+  const who =
+    holder === "gone" ? "" : ` (process ${holder.pid ?? "unknown"} on ${holder.host ?? "an unknown machine"})`;
+  return new SmhdrError(
+    "IO",
+    `Another batch${who} works in this folder: wait for it, or delete ${path} if there is none.`,
+  );
+}

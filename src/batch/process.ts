@@ -1,0 +1,132 @@
+import { mkdir, open, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import sharp from "sharp";
+import { SmhdrError } from "../errors.js";
+import { Reconstructor } from "../reconstruct/reconstructor.js";
+import { toAbsolute } from "./absolute-scale.js";
+import { mergeFiles } from "./merge-files.js";
+import type { FromProcess, ProcessLimits, ToProcess } from "./messages.js";
+import type { BracketTask, MergeSettings, TaskResult } from "./task.js";
+
+// The process that BracketPool starts: merges one bracket after the other, and asks before it uses the engine.
+
+const tell = (message: FromProcess) =>
+  new Promise<void>((resolve) => {
+    if (process.connected) process.send?.(message, undefined, undefined, () => resolve());
+    else resolve();
+  });
+
+let loaded: { readonly key: string; readonly reconstructor: Reconstructor } | undefined;
+let controller = new AbortController();
+let grant = () => {};
+
+async function load(settings: MergeSettings, { threads, memory }: ProcessLimits): Promise<Reconstructor> {
+  const { method, model, device, precision, tile } = settings;
+  const options = { method, model, device, precision, tile, threads, memory };
+  const key = JSON.stringify(options);
+  if (loaded?.key !== key) loaded = { key, reconstructor: await Reconstructor.load(options) };
+  return loaded.reconstructor;
+}
+
+/** Waits until the engine is free for this process. */
+async function turn<T>(work: () => Promise<T>): Promise<T> {
+  const { signal } = controller;
+  const granted = new Promise<void>((resolve) => {
+    grant = resolve;
+  });
+  await tell({ kind: "wait" });
+  await Promise.race([granted, new Promise((resolve) => signal.addEventListener("abort", resolve))]);
+  const start = performance.now();
+  try {
+    return await work();
+  } finally {
+    await tell({ kind: "computed", seconds: (performance.now() - start) / 1000 });
+  }
+}
+
+async function merge(task: BracketTask, limits: ProcessLimits, spill: boolean): Promise<TaskResult> {
+  const start = performance.now();
+  const { photographs, outputs, ev, settings, scale } = task;
+  const reconstructor = await load(settings, limits);
+  const notes: string[] = [];
+  for (const folder of new Set(outputs.map(dirname))) await makeFolder(folder);
+  const shares: Readonly<Record<string, readonly [number, number]>> = {
+    Reading: [0, 0.3],
+    Merging: [0.3, 0.5],
+    Writing: [0.8, 0.2],
+  };
+  let told = 0;
+  await mergeFiles(reconstructor, photographs, outputs, {
+    ev,
+    reference: settings.reference,
+    align: settings.align,
+    alpha: settings.alpha,
+    threads: limits.threads,
+    memory: spill ? 1 : Number.POSITIVE_INFINITY,
+    signal: controller.signal,
+    turn,
+    onNote: ({ message }) => notes.push(message),
+    onStage: (name) => (fraction) => {
+      if (performance.now() - told < 200) return;
+      told = performance.now();
+      const [from, share] = shares[name];
+      void tell({ kind: "progress", fraction: from + share * fraction });
+    },
+    ...(scale && { finish: (radiance, bracket) => toAbsolute(radiance, bracket, photographs, scale) }),
+  });
+  const bytes = await Promise.all(outputs.map(keep));
+  return { bytes, seconds: (performance.now() - start) / 1000, notes };
+}
+
+async function makeFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true }).catch((cause: Error) => {
+    throw new SmhdrError("IO", `${folder}: cannot be made (${cause.message}).`, { cause });
+  });
+}
+
+/** Has the file, and its name, on the disk before the journal says so. Returns its length. */
+async function keep(path: string): Promise<number> {
+  for (const place of [path, dirname(path)]) {
+    // Folders cannot be opened everywhere.
+    const file = await open(place, "r").catch(() => undefined);
+    await file?.sync().catch(() => {});
+    await file?.close();
+  }
+  return (await stat(path)).size;
+}
+
+async function answer(message: Extract<ToProcess, { kind: "load" | "merge" }>): Promise<FromProcess> {
+  controller = new AbortController();
+  const { limits } = message;
+  if (message.kind === "load") {
+    // What libvips and zlib may use besides the engine's threads.
+    const { notes } = await load(message.settings, limits);
+    return { kind: "loaded", notes: notes.map((note) => note.message) };
+  }
+  return { kind: "merged", result: await merge(message.task, limits, message.spill) };
+}
+
+function describe(error: unknown): Extract<FromProcess, { kind: "failed" }> {
+  if (error instanceof SmhdrError) return { kind: "failed", code: error.code, message: error.message };
+  if (error instanceof RangeError && /allocation failed|Array buffer/i.test(error.message))
+    return { kind: "failed", code: "OUT_OF_MEMORY", message: "The machine has too little memory for this." };
+  return { kind: "failed", code: "INTERNAL", message: (error instanceof Error && error.stack) || String(error) };
+}
+
+sharp.concurrency(Number(process.env.UV_THREADPOOL_SIZE ?? 1));
+process.on("message", async (message: ToProcess) => {
+  if (message.kind === "cancel") controller.abort();
+  else if (message.kind === "turn") grant();
+  else {
+    const reply = await answer(message).catch(describe);
+    // Pixels of a bracket are large and few: nothing would make the collector run before the next one's are made.
+    globalThis.gc?.();
+    await tell(reply);
+  }
+});
+process.on("disconnect", () => {
+  controller.abort(); // nobody is left to answer to: what was begun is removed
+  setTimeout(() => process.exit(), 5000).unref();
+});
+// A terminal's Ctrl-C goes to all: the parent decides.
+process.on("SIGINT", () => {}).on("SIGTERM", () => {});

@@ -1,0 +1,66 @@
+import { writeFile } from "node:fs/promises";
+import type { ErrorCode } from "../errors.js";
+import { replaceFile } from "../output/replace-file.js";
+import type { LeftPhotograph } from "./photographs.js";
+
+/** What became of one bracket. */
+export interface BracketOutcome {
+  readonly name: string;
+  /** "present": an earlier run had merged it. */
+  readonly state: "merged" | "present" | "set-aside";
+  /** Absolute; those that are there. */
+  readonly outputs: readonly string[];
+  readonly photographs: readonly string[];
+  /** Of merging; 0 where it was set aside. */
+  readonly seconds: number;
+  readonly attempts: number;
+  readonly notes: readonly string[];
+  readonly error?: { readonly code: ErrorCode; readonly message: string };
+}
+
+export interface BatchReport {
+  readonly brackets: number;
+  readonly merged: number;
+  readonly present: number;
+  readonly setAside: number;
+  /** Of this run, looking through what is present included. */
+  readonly seconds: number;
+  /** Brackets that this run merged in a minute. */
+  readonly perMinute: number;
+  /** The fraction of the time from the first merge to the last in which the network's engine computed. */
+  readonly engineUtilisation?: number;
+  readonly outcomes: readonly BracketOutcome[];
+  readonly left: readonly LeftPhotograph[];
+}
+
+/** Writes the report as JSON. @throws SmhdrError IO */
+export async function writeReport(report: BatchReport, path: string): Promise<void> {
+  // A hundred thousand outcomes are more than one string should hold: an outcome a line.
+  const { outcomes, left, ...summary } = report;
+  await replaceFile(path, undefined, (temporary) => writeFile(temporary, lines({ ...summary, left }, outcomes)));
+}
+
+function* lines(summary: object, outcomes: readonly BracketOutcome[]): Generator<string> {
+  yield `${JSON.stringify(summary, null, 2).slice(0, -2)},\n  "outcomes": [`;
+  for (const [i, outcome] of outcomes.entries()) yield `${i === 0 ? "" : ","}\n    ${JSON.stringify(outcome)}`;
+  yield outcomes.length > 0 ? "\n  ]\n}\n" : "]\n}\n";
+}
+
+/** The summary in one sentence for people. */
+export function describeReport({ brackets, merged, present, setAside, seconds, perMinute }: BatchReport): string {
+  const parts = [
+    `${merged} of ${brackets} brackets merged in ${duration(seconds)}`,
+    ...(merged > 1 ? [`${perMinute.toFixed(1)} a minute`] : []),
+    ...(present > 0 ? [`${present} were there`] : []),
+    ...(setAside > 0 ? [`${setAside} set aside`] : []),
+  ];
+  return `${parts.join(", ")}.`;
+}
+
+/** 75 -> "1 min 15 s", 7500 -> "2 h 5 min". */
+export function duration(seconds: number): string {
+  if (seconds < 60) return `${Math.ceil(seconds)} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
