@@ -225,7 +225,7 @@ describe("jobs of raw rows", () => {
     };
     const exr = await get("image/x-exr");
     assert.equal(exr.type, "image/x-exr");
-    const read = decodeOpenExr(exr.bytes);
+    const read = await decodeOpenExr(exr.bytes);
     assert.deepEqual([read.width, read.height], [WIDTH, HEIGHT]);
     assert.equal((await get("image/vnd.radiance")).bytes.subarray(0, 10).toString(), "#?RADIANCE");
     assert.equal((await get("image/webp;q=0.5, image/tiff")).type, "image/webp");
