@@ -1,4 +1,4 @@
-// Draws the pictures of the panel in docs/: the real panel and service, in Chromium, on the example bracket that the repository renders.
+// Takes the pictures of the panel in docs/: the real panel and service, in Chromium, on the example bracket that the repository renders.
 //   npx tsx scripts/make-panel-pictures.ts
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
