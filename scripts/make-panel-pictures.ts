@@ -1,4 +1,4 @@
-// Draws the pictures of the panel in docs/: the real panel and service, in Chromium, on the example bracket that the repository renders.
+// Takes the pictures of the panel in docs/: the real panel and service, in Chromium, on the example bracket that the repository renders.
 //   npx tsx scripts/make-panel-pictures.ts
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,10 +8,7 @@ import { TestService } from "../test/serve/client.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const photographs = [1, 2, 3].map((i) => join(root, "examples", "bracket", `exposure-${i}.jpg`));
-const pictures = [
-  { file: "panel-browser.jpg", width: 1280, height: 760, colorScheme: "light", ghosts: false },
-  { file: "panel-ghosts.jpg", width: 1280, height: 760, colorScheme: "dark", ghosts: true },
-] as const;
+const pictures = [{ file: "panel-ghosts.jpg", width: 1280, height: 760, colorScheme: "dark", ghosts: true }] as const;
 
 const service = await TestService.start();
 const browser = await launch();

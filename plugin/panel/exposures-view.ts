@@ -2,7 +2,7 @@ import { element, setText, show } from "./elements.js";
 import type { Row } from "./exposures.js";
 import type { Session } from "./session.js";
 
-const SOURCES = { entered: "entered", name: "from the name", exif: "from EXIF", estimated: "estimated" } as const;
+const SOURCES = { entered: "entered", name: "by name", exif: "from EXIF", estimated: "estimated" } as const;
 
 /** The list of exposures: which, with what exposure value, and which is the reference. */
 export function exposuresView(session: Session): { readonly root: HTMLElement; update(): void } {

@@ -118,10 +118,13 @@ export class PanelJob {
     await this.client.request("POST", `${this.path}/merge`, { json: settings });
     const stop = () => void this.client.request("POST", `${this.path}/cancel`).catch(() => {});
     signal.addEventListener("abort", stop);
+    if (signal.aborted) stop();
     try {
       const watch = this.client.connection.streams ? this.follow(onProgress) : this.poll(onProgress);
       const report = await watch;
-      if (report.state === "cancelled") throw cancelled();
+      if (report.state === "cancelled" && signal.aborted) throw cancelled();
+      if (report.state === "cancelled")
+        throw new PanelError("NO_SERVICE", `The service ended the merge. ${HOW_TO_START}`);
       if (!report.result) throw new PanelError(report.error?.code ?? "INTERNAL", report.error?.message ?? "It failed.");
       this.result = report.result;
       return report;

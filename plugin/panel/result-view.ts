@@ -26,7 +26,7 @@ export function resultView(session: Session): { readonly root: HTMLElement; upda
   ghostField.title = "Where another exposure shows something else, and the reference was trusted";
   const beforeField = element("label", { class: "toggle" }, before, "Before: the reference photograph");
   const deliveries = element("div", { class: "deliveries" });
-  for (const { id, label } of host.deliver === "ask" ? host.deliveries : []) {
+  for (const { id, label } of host.deliveries) {
     deliveries.append(element("button", { type: "button", click: () => void session.deliver(id) }, label));
   }
   const controls = element("div", { class: "controls" }, sliderField, ghostField, beforeField);

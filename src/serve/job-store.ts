@@ -90,6 +90,7 @@ export class JobStore {
     job: AnyJob,
     size: { readonly width: number; readonly height: number; readonly depth: "uint8" | "uint16" },
   ) {
+    this.find(job.id); // deleted while its file came?
     this.held.set(job, this.admit(size, job.exposures.length, this.held.get(job) ?? 0));
     job.width = size.width;
     job.height = size.height;

@@ -322,6 +322,11 @@ describe("the panel in a stand-in for Photoshop", { skip: noChromium }, () => {
     await button("Merge").click();
     await page.getByText("Photoshop is busy: finish its dialog or tool, then try again.").waitFor();
     assert.deepEqual((await state()).documents, []);
+    await page.evaluate(() => {
+      window.fake.refuseModal = false;
+    });
+    await button("New 32-bit document").click(); // without merging again
+    await merged();
 
     await page.getByLabel("Method").selectOption("network");
     await button("Merge").click();
