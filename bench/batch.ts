@@ -63,7 +63,6 @@ interface Run {
 }
 
 async function timed(command: string, args: readonly string[], input?: string): Promise<Run & { stdout: string }> {
-  const before = process.resourceUsage();
   const start = performance.now();
   const timing = ["-c", 'time -p "$@"', "bash", command, ...args];
   const child = spawn("bash", timing, { stdio: ["pipe", "pipe", "pipe"], cwd: folder });
@@ -74,7 +73,6 @@ async function timed(command: string, args: readonly string[], input?: string): 
   const [code] = await once(child, "close");
   const seconds = (performance.now() - start) / 1000;
   if (code !== 0) throw new Error(`${command} failed (${code}):\n${stdout}${stderr}`);
-  void before;
   const used = [...stderr.matchAll(/^(?:user|sys) ([\d.]+)$/gm)].reduce((sum, [, value]) => sum + Number(value), 0);
   return { seconds, cores: used / seconds, stdout };
 }
@@ -131,6 +129,10 @@ try {
       seconds: Number(seconds.toFixed(2)),
       perMinute: Number(((60 * count) / seconds).toFixed(1)),
       cores: Number(median(results[contender].map(({ cores }) => cores)).toFixed(2)),
+      // What a busy machine leaves alone, more or less.
+      processorSecondsEach: Number(
+        median(results[contender].map((run) => (run.cores * run.seconds) / count)).toFixed(3),
+      ),
     };
   });
   for (const row of rows) {
