@@ -4,6 +4,7 @@
 // --target every one runs in turn. Seeds are made anew; what was learnt stays in build/fuzz/corpus, and an input that
 // breaks something is kept in build/fuzz/found: once it is fixed it belongs in test/fuzz/found, where npm test reads it.
 import { spawnSync } from "node:child_process";
+import { createCipheriv } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join, relative } from "node:path";
@@ -66,6 +67,12 @@ function typescriptTargets() {
   return stdout.trim().split("\n");
 }
 
+/** `length` bytes without pattern, always the same ones for a number. */
+function bytesOf(number, length) {
+  const key = Buffer.alloc(32, number);
+  return createCipheriv("aes-256-ctr", key, Buffer.alloc(16)).update(Buffer.alloc(length));
+}
+
 /** Fuzzes one target; a row of the table. */
 function fuzz(name, seconds, nativeFolder) {
   const [corpus, found, seeds] = ["corpus", "found", "seeds"].map((kind) => join(folder, kind, name));
@@ -83,8 +90,15 @@ function fuzz(name, seconds, nativeFolder) {
   const native = name.startsWith("native-");
   if (!native && !run(process.execPath, [...tsx, entry, name, "--seeds", seeds], { env }))
     throw new Error(`The seeds of ${name} could not be made: see above.`);
+  if (native) {
+    // Any bytes are an input to them; longer ones say more than libFuzzer's first ones of one byte.
+    for (let i = 0; i < 32; i++) writeFileSync(join(seeds, `seed-${i}`), bytesOf(i, 64 << (i % 7)));
+  }
   const [program, args] = native
-    ? [join(nativeFolder, `${name.slice("native-".length)}_fuzz`), ["-max_len=8192", "-timeout=20", ...options]]
+    ? [
+        join(nativeFolder, `${name.slice("native-".length)}_fuzz`),
+        ["-max_len=8192", "-len_control=0", "-timeout=20", ...options],
+      ]
     : [process.execPath, [...tsx, entry, name, ...options]];
   console.log(`> ${name}`);
   const before = new Set(readdirSync(found));

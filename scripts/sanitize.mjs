@@ -1,9 +1,11 @@
 // Builds the native tests with sanitizers, into build/sanitize-*, and runs them: memory errors, leaks and undefined
 // behaviour in one build, data races in another. `npm run sanitize -- thread merge_test` picks sanitizers and tests.
+// With --addon it builds the addon so instead and runs the TypeScript tests that load it (see sanitize-addon.mjs).
 import { spawnSync } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { dropForeignBuild, requireTools, root, run } from "./build-addon.mjs";
+import { sanitizeAddon } from "./sanitize-addon.mjs";
 
 const sanitizers = {
   address: {
@@ -48,9 +50,11 @@ function choose(words) {
 
 try {
   requireTools();
-  const { chosen, tests } = choose(process.argv.slice(2));
-  const rows = [];
-  for (const sanitizer of chosen) {
+  const words = process.argv.slice(2).filter((word) => word !== "--addon");
+  const addon = words.length < process.argv.length - 2;
+  const { chosen, tests } = choose(words);
+  const rows = addon ? chosen.flatMap((sanitizer) => sanitizeAddon(sanitizer, sanitizers[sanitizer], tests)) : [];
+  for (const sanitizer of addon ? [] : chosen) {
     const known = build(sanitizer);
     const unknown = tests.filter((test) => !known.some(({ name }) => name === test));
     if (unknown.length > 0) {
