@@ -1,4 +1,4 @@
-import { cancelled, type Connection, PanelError } from "../panel/client.js";
+import { type Connection, cancelled, PanelError } from "../panel/client.js";
 import type { Delivery, HostAdapter, HostItem, HostList, ImageFile, PixelSource } from "../panel/host.js";
 import type { PanelJob } from "../panel/job.js";
 

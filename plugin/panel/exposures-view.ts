@@ -63,20 +63,49 @@ class RowView {
       change();
       session.changed();
     };
-    this.tick.addEventListener("change", then(() => exposures.tick(row, this.tick.checked)));
-    this.value.addEventListener("change", then(() => exposures.enterValue(row, this.value.value)));
-    this.reference.addEventListener("change", then(() => {
-      exposures.reference = id;
-    }));
+    this.tick.addEventListener(
+      "change",
+      then(() => exposures.tick(row, this.tick.checked)),
+    );
+    this.value.addEventListener(
+      "change",
+      then(() => exposures.enterValue(row, this.value.value)),
+    );
+    this.reference.addEventListener(
+      "change",
+      then(() => {
+        exposures.reference = id;
+      }),
+    );
     this.value.setAttribute("aria-label", `Exposure value of ${name} in stops`);
     this.reference.setAttribute("aria-label", `${name} is the reference`);
     const name_ = element("span", { class: "name", title: name }, name);
-    const about = element("label", { class: "about" }, this.tick, this.picture, element("span", { class: "text" }, name_, this.detail));
+    const about = element(
+      "label",
+      { class: "about" },
+      this.tick,
+      this.picture,
+      element("span", { class: "text" }, name_, this.detail),
+    );
     const ev = element("label", { class: "value" }, element("span", {}, "EV"), this.value, this.source);
-    const reference = element("label", { class: "reference", title: "The result shows the moment of this one" }, this.reference, "reference");
-    this.root = element("div", { class: "row", role: "listitem" }, about, element("div", { class: "controls" }, ev, reference));
+    const reference = element(
+      "label",
+      { class: "reference", title: "The result shows the moment of this one" },
+      this.reference,
+      "reference",
+    );
+    this.root = element(
+      "div",
+      { class: "row", role: "listitem" },
+      about,
+      element("div", { class: "controls" }, ev, reference),
+    );
     if (host.remove) {
-      const remove = element("button", { type: "button", class: "remove", "aria-label": `Remove ${name}`, title: "Remove" }, "×");
+      const remove = element(
+        "button",
+        { type: "button", class: "remove", "aria-label": `Remove ${name}`, title: "Remove" },
+        "×",
+      );
       remove.addEventListener("click", () => host.remove?.(id));
       this.root.append(remove);
     }
@@ -111,12 +140,21 @@ function signed(value: number): string {
 /** A button that chooses files; dropping them anywhere works too. */
 function fileChooser(session: Session): HTMLElement {
   const { host } = session;
-  const input = element("input", { type: "file", multiple: true, accept: "image/*,.tif,.tiff", class: "visually-hidden" });
+  const input = element("input", {
+    type: "file",
+    multiple: true,
+    accept: "image/*,.tif,.tiff",
+    class: "visually-hidden",
+  });
   input.addEventListener("change", () => {
     host.addFiles?.([...(input.files ?? [])]);
     input.value = "";
   });
-  const button = element("button", { type: "button", class: "primary-outline", click: () => input.click() }, "Choose photographs...");
+  const button = element(
+    "button",
+    { type: "button", class: "primary-outline", click: () => input.click() },
+    "Choose photographs...",
+  );
   input.tabIndex = -1;
   return element("span", {}, button, input);
 }

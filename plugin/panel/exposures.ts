@@ -56,7 +56,8 @@ export class Exposures {
   checked(many: string): Row[] {
     const rows = this.ticked;
     if (rows.length < 2) throw new PanelError("INVALID_ARGUMENT", `Tick at least two ${many}: exposures of one scene.`);
-    if (rows.length > 16) throw new PanelError("INVALID_ARGUMENT", `Tick at most 16 ${many}; these are ${rows.length}.`);
+    if (rows.length > 16)
+      throw new PanelError("INVALID_ARGUMENT", `Tick at most 16 ${many}; these are ${rows.length}.`);
     return rows;
   }
 

@@ -37,7 +37,7 @@ export interface RowSource {
   readonly width: number;
   readonly height: number;
   readonly format: "uint8" | "uint16" | "float32";
-  readonly encoding: { readonly transfer: string; readonly primaries: string };
+  readonly encoding: { readonly transfer: string | { readonly gamma: number }; readonly primaries: string };
   readonly names: readonly string[];
   /** Rows that are read at once. */
   readonly stripRows: number;
@@ -59,6 +59,8 @@ export interface HostAdapter {
   readonly words: { readonly one: string; readonly many: string };
   /** How to find the service. Throws a PanelError that says what to do. */
   connect(): Promise<Connection>;
+  /** Takes the address that the service printed, where the host may fail to find it. Throws a PanelError for another text. */
+  enterAddress?(text: string): void;
   list(): Promise<HostList>;
   /** Calls `listener` whenever the list may have changed. */
   onChange(listener: () => void): void;

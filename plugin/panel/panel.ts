@@ -2,7 +2,7 @@ import { element, setText, show } from "./elements.js";
 import { exposuresView } from "./exposures-view.js";
 import type { HostAdapter } from "./host.js";
 import { resultView } from "./result-view.js";
-import { Session } from "./session.js";
+import { messageOf, Session } from "./session.js";
 import { choicesView, workView } from "./work-view.js";
 
 /** Puts the panel into `root` and connects it. */
@@ -11,7 +11,9 @@ export function startPanel(root: HTMLElement, host: HostAdapter): Session {
   const state = element("span", { class: "state", role: "status" });
   const problem = element("p", {});
   const again = element("button", { type: "button", click: () => void session.connect() }, "Try again");
-  const unconnected = element("section", { class: "unconnected", role: "alert" }, problem, again);
+  const unconnected = element("section", { class: "unconnected", role: "alert" }, problem);
+  if (host.enterAddress) unconnected.append(addressField(session));
+  unconnected.append(again);
   const views = [exposuresView(session), choicesView(session), workView(session), resultView(session)];
   const [exposures, choices, work, result] = views.map((view) => view.root);
   const side = element("div", { class: "side" }, exposures, choices, work);
@@ -36,11 +38,27 @@ export function startPanel(root: HTMLElement, host: HostAdapter): Session {
     waiting = true;
     setTimeout(update, 0);
   });
-  root.addEventListener("keydown", (event) => {
+  // Of the document: the focus may be on nothing, say after a button that vanished.
+  document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && session.work) session.cancel();
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void session.mergeAll();
   });
   update();
   void session.connect();
   return session;
+}
+
+/** Where the address that the service printed can be pasted, for hosts that may fail to find it. */
+function addressField(session: Session): HTMLElement {
+  const input = element("input", { type: "text", placeholder: "http://127.0.0.1:27180/#token=..." });
+  input.addEventListener("change", () => {
+    try {
+      session.host.enterAddress?.(input.value);
+      void session.connect();
+    } catch (error) {
+      session.connectionProblem = messageOf(error);
+      session.changed();
+    }
+  });
+  return element("label", { class: "field" }, element("span", {}, "If it runs: the address that it printed"), input);
 }

@@ -10,7 +10,14 @@ export function resultView(session: Session): { readonly root: HTMLElement; upda
   const image = element("img", { class: "picture", alt: "" });
   const problem = element("p", { class: "error", role: "alert" });
   const caption = element("p", { class: "caption" });
-  const slider = element("input", { type: "range", min: -REACH, max: REACH, step: 0.25, value: 0, "aria-label": "Exposure in stops" });
+  const slider = element("input", {
+    type: "range",
+    min: -REACH,
+    max: REACH,
+    step: 0.25,
+    value: 0,
+    "aria-label": "Exposure in stops",
+  });
   const stops = element("output", { class: "stops" }, "0 EV");
   const ghosts = element("input", { type: "checkbox" });
   const before = element("input", { type: "checkbox" });
@@ -24,7 +31,16 @@ export function resultView(session: Session): { readonly root: HTMLElement; upda
   }
   const controls = element("div", { class: "controls" }, sliderField, ghostField, beforeField);
   const frame = element("div", { class: "frame" }, image);
-  const root = element("section", { class: "result" }, element("h2", {}, "Result"), frame, caption, problem, controls, deliveries);
+  const root = element(
+    "section",
+    { class: "result" },
+    element("h2", {}, "Result"),
+    frame,
+    caption,
+    problem,
+    controls,
+    deliveries,
+  );
 
   const pictures = latestOnly(
     () => session.picture(),

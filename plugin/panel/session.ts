@@ -132,7 +132,8 @@ export class Session {
   /** The whole merge, and its delivery where that follows at once. */
   async mergeAll(): Promise<void> {
     await this.merge(undefined);
-    if (this.host.deliver === "at once" && this.result && !this.result.preview) await this.deliver(this.choices.delivery);
+    if (this.host.deliver === "at once" && this.result && !this.result.preview)
+      await this.deliver(this.choices.delivery);
   }
 
   deliver(id: string): Promise<void> {

@@ -46,7 +46,10 @@ export class Upload {
     if (rows.length > MOST) {
       throw new PanelError("TOO_LARGE", `At most ${MOST} files can be open; these are ${rows.length}. Remove some.`);
     }
-    const source = await this.host.open(rows.map(({ id }) => id), undefined);
+    const source = await this.host.open(
+      rows.map(({ id }) => id),
+      undefined,
+    );
     if (source.kind !== "files") throw new PanelError("INTERNAL", "This host has no files.");
     const job = await PanelJob.create(client, source);
     this.job = job;
@@ -99,7 +102,10 @@ export class Upload {
     signal: AbortSignal,
   ): Promise<void> {
     await this.remove();
-    const source = await this.host.open(rows.map(({ id }) => id), size);
+    const source = await this.host.open(
+      rows.map(({ id }) => id),
+      size,
+    );
     if (source.kind !== "rows") throw new PanelError("INTERNAL", "This host has no layers.");
     const job = await PanelJob.create(client, source);
     this.job = job;

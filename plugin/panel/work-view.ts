@@ -4,21 +4,38 @@ import type { Choices, Session } from "./session.js";
 /** How to merge: method, model, and what few people change. */
 export function choicesView(session: Session): { readonly root: HTMLElement; update(): void } {
   const { choices, host } = session;
-  const set = <K extends keyof Choices>(name: K) => (value: string) => {
-    choices[name] = value as Choices[K];
-    session.changed();
-  };
+  const set =
+    <K extends keyof Choices>(name: K) =>
+    (value: string) => {
+      choices[name] = value as Choices[K];
+      session.changed();
+    };
   const method = select(
     "Method",
-    [["radiance", "Radiance merge"], ["network", "Network (slower)"]],
+    [
+      ["radiance", "Radiance merge"],
+      ["network", "Network (slower)"],
+    ],
     choices.method,
     set("method"),
   );
   const model = select("Model", [], "", set("model"));
-  const align = select("Camera", [["auto", "Hand-held: align"], ["none", "On a tripod: leave"]], choices.align, set("align"));
+  const align = select(
+    "Camera",
+    [
+      ["auto", "Hand-held: align"],
+      ["none", "On a tripod: leave"],
+    ],
+    choices.align,
+    set("align"),
+  );
   const precision = select(
     "Precision",
-    [["auto", "Automatic"], ["fp32", "32 bits (exact)"], ["bf16", "16 bits (fast)"]],
+    [
+      ["auto", "Automatic"],
+      ["fp32", "32 bits (exact)"],
+      ["bf16", "16 bits (fast)"],
+    ],
     choices.precision,
     set("precision"),
   );
@@ -63,7 +80,15 @@ export function workView(session: Session): { readonly root: HTMLElement; update
   const notes = element("ul", { class: "notes", "aria-label": "Notes" });
   let shownNotes: readonly string[] = [];
   return {
-    root: element("section", { class: "work" }, element("div", { class: "buttons" }, preview, merge), working, error, message, notes),
+    root: element(
+      "section",
+      { class: "work" },
+      element("div", { class: "buttons" }, preview, merge),
+      working,
+      error,
+      message,
+      notes,
+    ),
     update() {
       const { work, client, exposures } = session;
       const ready = client !== undefined && !work && exposures.ticked.length >= 2;

@@ -17,7 +17,9 @@ function passes(packageName: string, program: string, ...args: string[]): void {
 }
 
 describe("source", () => {
-  it("type-checks, tests and scripts included", () => passes("typescript", "bin/tsc", "-p", "tsconfig.check.json"));
+  for (const project of ["tsconfig.check.json", "test/e2e", "plugin", "plugin/photoshop"]) {
+    it(`type-checks: ${project}`, () => passes("typescript", "bin/tsc", "-p", project));
+  }
   it("follows the style (biome check)", () => passes("@biomejs/biome", "bin/biome", "check", "--error-on-warnings"));
   it("imports downwards only: cli, then serve and batch, then what makes results, then what those build on", () => {
     const layers = [["cli"], ["serve", "batch", "bench"], ["reconstruct", "train", "segment", "output"]];

@@ -440,7 +440,10 @@ describe("jobs of files", () => {
     const job = (await service.events(id)).at(-1)?.data as unknown as JobReport;
     assert.equal(job.state, "done", job.error?.message);
     assert.equal(job.result?.evSource, "exif");
-    assert.deepEqual(job.result?.ev.map(Math.round), [2, 0, 4]);
+    assert.deepEqual(
+      job.result?.ev.map((value) => Math.round(value ?? -1)),
+      [2, 0, 4],
+    );
     assert.equal(job.result?.reference, 0);
   });
 
