@@ -64,11 +64,11 @@ def bracket(precision=Gimp.Precision.U8_NON_LINEAR, base=Gimp.ImageBaseType.RGB,
     return image
 
 
-def merge(image, layers=None, **arguments):
+def merge(image, layers=None, run_mode=Gimp.RunMode.NONINTERACTIVE, **arguments):
     """Runs the procedure as a script would: (status, new image, notes or what went wrong)."""
     config = Gimp.get_pdb().lookup_procedure("plug-in-smhdr-merge").create_config()
     config.set_property("image", image)
-    config.set_property("run-mode", Gimp.RunMode.NONINTERACTIVE)
+    config.set_property("run-mode", run_mode)
     config.set_core_object_array("drawables", image.get_layers() if layers is None else layers)
     for name, value in {"align": False, **arguments}.items():
         config.set_property(name.replace("_", "-"), value)
@@ -147,6 +147,11 @@ def merges_grey():
     for precision in (Gimp.Precision.U8_NON_LINEAR, Gimp.Precision.U16_NON_LINEAR):
         grey = lambda x, y: scene(x, y, grey=True)
         check_merges(bracket(precision, Gimp.ImageBaseType.GRAY, light=grey), options={"light": grey})
+
+
+@case
+def merges_again_with_the_last_values():
+    check_merges(bracket(), run_mode=Gimp.RunMode.WITH_LAST_VALS)
 
 
 @case

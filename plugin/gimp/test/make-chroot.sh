@@ -12,8 +12,11 @@ if [ -e "$root/ready" ]; then echo "$root"; exit 0; fi
 command -v dpkg-deb >/dev/null || cannot "setting up its Debian takes dpkg."
 
 mkdir -p "$(dirname "$root")"
+exec 9>"$root.lock"
+flock 9 # two tests may want it at once
+if [ -e "$root/ready" ]; then echo "$root"; exit 0; fi
 work=$(mktemp -d "$root.XXXXXX")
-trap 'rm -rf "$work"' EXIT INT TERM
+trap 'rm -rf --one-file-system "$work"' EXIT INT TERM
 if ! command -v debootstrap >/dev/null; then
   # Unpacked beside it, not installed.
   (cd "$work" && apt-get -qq download debootstrap >/dev/null 2>&1) || cannot "debootstrap is missing and cannot be fetched: apt-get install debootstrap"
@@ -31,5 +34,5 @@ DEBIAN_FRONTEND=noninteractive chroot "$work/root" apt-get install -qq -y --no-i
 }
 chroot "$work/root" apt-get clean
 touch "$work/root/ready"
-mv -T "$work/root" "$root" 2>/dev/null || [ -e "$root/ready" ] # another run may have been quicker
+mv -T "$work/root" "$root"
 echo "$root"

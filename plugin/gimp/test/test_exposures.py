@@ -8,7 +8,7 @@ class FromName(unittest.TestCase):
         for name, value in {
             "-2EV": -2, "+2 EV": 2, "0EV": 0, "2 ev": 2, "\u22121.3 EV": -1.3, "\u20131EV": -1, "-0,7 EV": -0.7,
             "+1/3 EV": 1 / 3, "-1 2/3EV": -5 / 3, "IMG_0042 -2EV.jpg": -2, "window_+2EV #1": 2, "IMG-2EV": -2,
-            "shot 3, 2EV": 2, "EV -2": -2, "EV+1.5": 1.5, "EV: 0,7": 0.7, "room EV_3.tif": 3, "-0 EV": 0,
+            "shot 3, 2EV": 2, "EV -2": -2, "EV+1.5": 1.5, "EV: 0,7": 0.7, "-1 stop": -1, "+2 stops": 2, "room EV_3.tif": 3, "-0 EV": 0,
         }.items():
             with self.subTest(name):
                 self.assertAlmostEqual(exposures.from_name(name), value)
@@ -21,13 +21,13 @@ class FromName(unittest.TestCase):
 
 class Parse(unittest.TestCase):
     def test_takes_numbers_with_or_without_the_unit(self):
-        for text, value in {"-2": -2, " +1,5 ": 1.5, "2 EV": 2, "1/3": 1 / 3, "\u22122": -2, "0": 0}.items():
+        for text, value in {"-2": -2, " +1,5 ": 1.5, "2 EV": 2, "1 stop": 1, "1/3": 1 / 3, "\u22122": -2, "0": 0}.items():
             with self.subTest(text):
                 self.assertAlmostEqual(exposures.parse(text), value)
         self.assertIsNone(exposures.parse("  "))
 
     def test_refuses_anything_else(self):
-        for text in ["two", "1 2", "2 stops", "--2", "1e3", "41", "a 2EV", "nan"]:
+        for text in ["two", "1 2", "2 feet", "--2", "1e3", "41", "a 2EV", "nan"]:
             with self.subTest(text), self.assertRaises(ValueError):
                 exposures.parse(text)
 

@@ -132,6 +132,14 @@ class StartedAndEnded(unittest.TestCase):
         self.assertIsNone(service.find())
         self.assertFalse(os.path.exists(self.path), "it did not end cleanly")
 
+    def test_the_guard_ends_the_service_of_a_dead_plug_in(self):
+        ours = service.find_or_start()
+        self.addCleanup(ours.stop_if_ours)
+        job = service.Job(ours, width=8, height=8, format="uint8", exposures=[{"name": "a"}, {"name": "b"}])
+        watch = guard.start(ours, job)
+        watch.stdin.close()
+        self.assertEqual(ours.process.wait(20), 0)
+
     def test_says_so_when_the_service_is_killed(self):
         for stage in ("Reading 0EV", "Merging", "Writing the result"):
             with self.subTest(stage):
@@ -230,7 +238,7 @@ class Running(unittest.TestCase):
 
     def test_the_guard_deletes_the_job_of_a_dead_plug_in(self):
         job = service.Job(self.service, width=8, height=8, format="uint8", exposures=[{"name": "a"}, {"name": "b"}])
-        watch = guard.start(self.service, job)
+        watch = guard.start(self.service.copy(), job)  # a service that this plug-in did not start
         self.assertEqual(len(self.jobs()), 1)
         watch.stdin.close()  # what the system does when a process is killed
         watch.wait(20)

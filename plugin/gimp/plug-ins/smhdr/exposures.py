@@ -6,7 +6,7 @@ import re
 # "+2", "-0,7", "1/3", "1 2/3"; a true minus or a dash counts as a minus.
 _NUMBER = r"(?:\d+\s+\d/\d|\d+/\d+|\d+(?:[.,]\d+)?)"
 _SIGN = "[+\\-\u2212\u2013]"
-_VALUE_FIRST = re.compile(rf"(?:({_SIGN})\s*|(?<![A-Za-z0-9.,/]))({_NUMBER})\s*_?EV(?![A-Za-z])", re.IGNORECASE)
+_VALUE_FIRST = re.compile(rf"(?:({_SIGN})\s*|(?<![A-Za-z0-9.,/]))({_NUMBER})\s*_?(?:EV|stops?)(?![A-Za-z])", re.IGNORECASE)
 _VALUE_LAST = re.compile(rf"(?<![A-Za-z])EV\s*[:=_]?\s*({_SIGN})?\s*({_NUMBER})(?![\d/])", re.IGNORECASE)
 
 LARGEST = 40.0
@@ -36,8 +36,8 @@ def parse(text):
     text = text.strip()
     if not text:
         return None
-    stated = from_name(text if "ev" in text.lower() else text + " EV")
-    if stated is None or not re.fullmatch(rf"(?:EV)?\s*{_SIGN}?\s*{_NUMBER}\s*(?:EV)?", text, re.IGNORECASE):
+    stated = from_name(text if re.search("ev|stop", text, re.IGNORECASE) else text + " EV")
+    if stated is None or not re.fullmatch(rf"(?:EV)?\s*{_SIGN}?\s*{_NUMBER}\s*(?:EV|stops?)?", text, re.IGNORECASE):
         raise ValueError(text)
     return stated
 

@@ -1,10 +1,12 @@
 """
 Deletes a job when the plug-in dies without doing so: GIMP's own Cancel button kills a plug-in outright, and its pixels would
-lie in the service until they expire. The plug-in starts this file as a process, writes port, token and job to its standard
-input, and a last line "done" when nothing is left to do.
+lie in the service until they expire. The plug-in starts this file as a process, writes port, token, job and, if it started the
+service, its process to the standard input, and a last line "done" when nothing is left to do.
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -17,7 +19,7 @@ def start(service, job):
         guard = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **hidden
         )
-        guard.stdin.write(json.dumps([service.port, service.token, job.path]).encode() + b"\n")
+        guard.stdin.write(json.dumps([service.port, service.token, job.path, service.pid if service.process else None]).encode() + b"\n")
         guard.stdin.flush()
         return guard
     except OSError:
@@ -33,14 +35,18 @@ def stop(guard):
 
 
 def main():
-    port, token, path = json.loads(sys.stdin.readline())
+    port, token, path, pid = json.loads(sys.stdin.readline())
     if sys.stdin.readline() == "done\n":
         return
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}", method="DELETE", headers={"Authorization": f"Bearer {token}"}
     )
-    # No proxies, whatever the environment says.
-    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10)
+    try:
+        # No proxies, whatever the environment says.
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10)
+    finally:
+        if pid:
+            os.kill(pid, signal.SIGTERM)
 
 
 if __name__ == "__main__":

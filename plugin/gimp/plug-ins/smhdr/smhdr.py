@@ -2,6 +2,7 @@
 """smhdr in GIMP 3: merges layers, as exposures, into one HDR image. Filters > Combine > Merge to HDR."""
 
 import sys
+import traceback
 
 import gi
 
@@ -75,6 +76,9 @@ class Smhdr(Gimp.PlugIn):
             return failure(procedure, status.CANCEL, "The merge was cancelled.")
         except (layers_of.Refused, services.ServiceError) as error:
             return failure(procedure, status.EXECUTION_ERROR, str(error))
+        except Exception as error:
+            traceback.print_exc()
+            return failure(procedure, status.EXECUTION_ERROR, f"smhdr's plug-in has an error: {error!r}. Your image was not changed.")
         if run_mode != Gimp.RunMode.NONINTERACTIVE:
             show(made)
             # That the camera moved is no news; the rest may make a person try again. All of it is in the image's comment.
