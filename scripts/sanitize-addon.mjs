@@ -78,12 +78,15 @@ export function sanitizeAddon(sanitizer, { flags, env }, chosen) {
     if (status !== 0) console.error(`${stdout}${stderr}`);
     for (const fault of faults) console.error(fault);
     const passed = /pass (\d+)/.exec(stdout)?.[1] ?? 0;
+    const result = status === 0 && faults.length === 0 ? "ok" : "FAILED";
+    const checks = `${passed} passed, ${faults.length} faults, ${texts.length} reports`;
+    console.log(`  ${result}: ${checks}`);
     return {
       sanitizer: `${sanitizer}, addon`,
       test,
-      result: status === 0 && faults.length === 0 ? "ok" : "FAILED",
+      result,
       seconds: ((Date.now() - start) / 1000).toFixed(0),
-      checks: `${passed} passed, ${faults.length} faults, ${texts.length} reports`,
+      checks,
     };
   });
 }

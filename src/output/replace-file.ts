@@ -80,5 +80,5 @@ function explain(error: unknown, path: string): string {
   if (code === "EROFS") return `${dirname(path)} is read-only`;
   if (code === "ENOSPC" || code === "EDQUOT") return "no space left";
   if (code === "EISDIR") return "it is a folder";
-  return message;
+  return message.split("\n")[0].trim(); // libvips repeats itself over many lines
 }
