@@ -14,9 +14,9 @@ const pictures = process.env.SMHDR_SCREENSHOTS;
 test("the dialog in a GIMP with windows, by keyboard", { timeout: 600_000 }, async (t) => {
   const gimp = installGimp();
   if (typeof gimp === "string") return t.skip(gimp);
-  t.after(() => gimp.remove());
   const service = await startService(gimp, t);
   const screen = await openScreen(gimp, t);
+  t.after(() => gimp.remove()); // the last thing: what runs writes there
   const merging = async () => (await service.jobs()).some(({ state }) => state === "merging");
   const outcome = (scene: string) => until(`the end of ${scene}`, () => findOutcome(gimp, scene));
 

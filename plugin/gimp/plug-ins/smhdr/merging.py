@@ -92,7 +92,13 @@ def _send(job, pictures, progress):
             connection.close()
 
 
-STAGES = {"waiting": "Waiting for another merge", "reading": "Preparing", "aligning": "Aligning", "merging": "Merging"}
+# What each stage is called, and where in the service's work it begins and ends: it counts every stage from 0 to 1.
+STAGES = {
+    "waiting": ("Waiting for another merge", 0, 0),
+    "reading": ("Preparing", 0, 0.15),
+    "aligning": ("Aligning", 0.15, 0.3),
+    "merging": ("Merging", 0.3, 1),
+}
 
 
 def _wait(job, progress):
@@ -104,7 +110,8 @@ def _wait(job, progress):
             error = state["error"] or {"code": "CANCELLED", "message": "The smhdr service stopped the merge."}
             raise ServiceError(error["message"], error["code"])
         now = state["progress"] or {"stage": "waiting", "fraction": 0}
-        progress(STAGES.get(now["stage"], "Merging"), READ + (MERGED - READ) * now["fraction"])
+        text, begins, ends = STAGES.get(now["stage"], STAGES["merging"])
+        progress(text, READ + (MERGED - READ) * (begins + (ends - begins) * now["fraction"]))
         time.sleep(POLL_SECONDS)
 
 
