@@ -7,23 +7,28 @@ import { root, run } from "./build-addon.mjs";
 import { setUp } from "./setup.mjs";
 
 const example = join("examples", "bracket");
-const result = join("out", "bracket.exr");
-const preview = join("out", "bracket.jpg");
+/** Name below out/, and how to merge. */
+const ways = [
+  ["bracket", []],
+  ["bracket-network", ["--model", "smhdr-s"]],
+];
 
-function mergeExample(images) {
+function mergeExample(images, name, options) {
   mkdirSync(join(root, "out"), { recursive: true });
-  const args = ["merge", ...images, "-o", result, "-o", preview];
+  const [result, preview] = [".exr", ".jpg"].map((ending) => join("out", name + ending));
+  const args = ["merge", ...images, ...options, "-o", result, "-o", preview];
   console.log(`> smhdr ${args.join(" ")}`);
   const smhdr = join(root, "dist", "cli", "smhdr.js");
   if (!run(process.execPath, [smhdr, ...args], { stdio: ["inherit", "ignore", "inherit"] })) {
     throw new Error("The merge failed: see above.");
   }
+  return { result, preview };
 }
 
 const built = (path) => import(pathToFileURL(join(root, "dist", path)).href);
 
 /** PSNR in dB against the truth: of linear radiance in [0, 1], and after the mu-law. */
-async function measure(truthPath) {
+async function measure(result, truthPath) {
   const { readRadiance } = await built("codec/read-radiance.js");
   const { psnr } = await built("measure/psnr.js");
   const { muLaw } = await built("measure/mu-law.js");
@@ -37,12 +42,13 @@ try {
   const names = readdirSync(join(root, example)).sort();
   const images = names.filter((name) => /^exposure-\d+\./.test(name)).map((name) => join(example, name));
   const truth = names.find((name) => /^truth\.(exr|hdr)$/.test(name));
-  mergeExample(images);
-  console.log(`\nResult:   ${relative(process.cwd(), join(root, result))}  (OpenEXR, linear light)`);
-  console.log(`Preview:  ${relative(process.cwd(), join(root, preview))}  (tone-mapped)`);
-  if (truth) {
-    const { linear, mu } = await measure(join(example, truth));
-    console.log(`PSNR-mu ${mu.toFixed(2)} dB, PSNR-l ${linear.toFixed(2)} dB against ${join(example, truth)}`);
+  for (const [name, options] of ways) {
+    const { result, preview } = mergeExample(images, name, options);
+    console.log(`\nResult:   ${relative(process.cwd(), join(root, result))}  (OpenEXR, linear light)`);
+    console.log(`Preview:  ${relative(process.cwd(), join(root, preview))}  (tone-mapped)`);
+    if (!truth) continue;
+    const { linear, mu } = await measure(result, join(example, truth));
+    console.log(`PSNR-mu ${mu.toFixed(2)} dB, PSNR-l ${linear.toFixed(2)} dB against ${join(example, truth)}\n`);
   }
 } catch (error) {
   console.error(error.message);
