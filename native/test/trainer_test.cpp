@@ -197,7 +197,8 @@ void run_prior_and_fold() {
     const TrainerState state = trainer->state();
     if (first) {
       *first = state.first;
-      const auto knee = std::prev(config.parameter_shapes().end());
+      const auto shapes = config.parameter_shapes();
+      const auto knee = std::prev(shapes.end());
       CHECK(knee->first == "prior.knee" && std::equal(state.parameters.end() - 2, state.parameters.end(), weights.values.end() - 2));
       CHECK(state.parameters.back() == 0.97f);
     }
