@@ -8,6 +8,7 @@ export interface Row {
   readonly name: string;
   detail: string;
   problem: string | undefined;
+  note: string | undefined;
   ticked: boolean;
   /** Stops; undefined: the service finds out. */
   ev: number | undefined;
@@ -30,12 +31,12 @@ export class Exposures {
   /** Takes the host's list; what was said of items that are still there stays. */
   replace(items: readonly HostItem[], keepDetails: boolean): void {
     const known = new Map(this.rows.map((row) => [row.id, row]));
-    this.rows = items.map(({ id, name, detail, problem, ticked }) => {
+    this.rows = items.map(({ id, name, detail, problem, note, ticked }) => {
       const before = known.get(id);
-      if (before?.name === name) return Object.assign(before, keepDetails ? {} : { detail, problem });
+      if (before?.name === name) return Object.assign(before, keepDetails ? {} : { detail, problem, note });
       const ev = exposureValueFromName(name);
       const evSource = ev === undefined ? undefined : "name";
-      return { id, name, detail, problem, ticked, ev, evSource, stops: undefined, thumbnail: before?.thumbnail };
+      return { id, name, detail, problem, note, ticked, ev, evSource, stops: undefined, thumbnail: before?.thumbnail };
     });
     if (!this.rows.some(({ id }) => id === this.reference)) this.reference = undefined;
   }

@@ -9,6 +9,8 @@ export interface HostItem {
   readonly detail: string;
   /** Why it cannot be one. */
   readonly problem?: string | undefined;
+  /** What the person should know when it is one. */
+  readonly note?: string | undefined;
   /** Whether it is one before the person says anything. */
   readonly ticked: boolean;
 }

@@ -78,7 +78,7 @@ export function workView(session: Session): { readonly root: HTMLElement; update
   const error = element("p", { class: "error", role: "alert" });
   const message = element("p", { class: "message", role: "status" });
   const notes = element("ul", { class: "notes", "aria-label": "Notes" });
-  let shownNotes: readonly string[] = [];
+  let shownNotes = "";
   return {
     root: element(
       "section",
@@ -106,11 +106,12 @@ export function workView(session: Session): { readonly root: HTMLElement; update
       show(error, session.error !== undefined);
       setText(message, session.message ?? "");
       show(message, session.message !== undefined);
-      if (shownNotes !== session.notes) {
-        shownNotes = session.notes;
-        notes.replaceChildren(...shownNotes.map((note) => element("li", {}, note)));
+      const all = [...exposures.ticked.flatMap(({ note }) => note ?? []), ...session.notes];
+      if (shownNotes !== all.join("\n")) {
+        shownNotes = all.join("\n");
+        notes.replaceChildren(...all.map((note) => element("li", {}, note)));
       }
-      show(notes, shownNotes.length > 0);
+      show(notes, all.length > 0);
     },
   };
 }

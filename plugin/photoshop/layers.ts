@@ -1,6 +1,7 @@
 import { app, constants } from "photoshop";
 import { exposureValueFromName } from "../panel/exposure-name.js";
 import type { HostItem, HostList } from "../panel/host.js";
+import { notesOn } from "./appearance.js";
 
 export type Document = typeof app.activeDocument;
 export type Layer = NonNullable<ReturnType<Document["layers"]["find"]>>;
@@ -16,7 +17,7 @@ const MOST = 16;
 const readable = ["RGBColorMode", "CMYKColorMode", "grayscaleMode", "labColorMode"];
 
 /** The document's layers, those in groups too, from the top of the stack. */
-export function listLayers(): HostList {
+export async function listLayers(): Promise<HostList> {
   const document = app.documents.length > 0 ? app.activeDocument : undefined;
   if (!document) {
     const hint = "Open a document whose layers are photographs of one scene (File > Scripts > Load Files into Stack).";
@@ -31,13 +32,16 @@ export function listLayers(): HostList {
     const problem = mode ?? problemOf(layer, right - left, bottom - top);
     return { layer, name, problem, detail: `${right - left} x ${bottom - top}` };
   });
-  const usable = candidates.filter(({ layer, problem }) => problem === undefined && layer.visible);
+  const photographs = candidates.filter(({ problem }) => problem === undefined);
+  const notes = await notesOn(document, photographs);
+  const usable = photographs.filter(({ layer }) => layer.visible);
   const named = usable.filter(({ name }) => exposureValueFromName(name) !== undefined);
   // Layers whose names state exposures are meant; else all that can be, unless they are too many to be a bracket.
   const ticked = named.length >= 2 ? named : usable.length <= MOST ? usable : [];
   const items: HostItem[] = candidates.map((candidate) => {
     const { layer, name, detail, problem } = candidate;
-    return { id: `${document.id}/${layer.id}`, name, detail, problem, ticked: ticked.includes(candidate) };
+    const note = notes[photographs.indexOf(candidate)];
+    return { id: `${document.id}/${layer.id}`, name, detail, problem, note, ticked: ticked.includes(candidate) };
   });
   return {
     title: document.name,

@@ -6,7 +6,7 @@ import { newDocument, openExr } from "./deliveries.js";
 import { commonArea, findLayer, type Layer, listLayers } from "./layers.js";
 import { formatOf, readArea, stripRowsFor } from "./pixels.js";
 
-const EVENTS = ["open", "close", "select", "make", "delete", "set", "move", "crop", "undoEvent"];
+const EVENTS = ["open", "close", "select", "make", "delete", "set", "move", "crop", "undoEvent", "mergeLayersNew"];
 /** Photoshop tells of one action in several events. */
 const SETTLE_MILLISECONDS = 300;
 const THUMBNAIL_HEIGHT = 104;

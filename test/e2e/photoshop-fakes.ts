@@ -14,6 +14,13 @@ export interface FakeLayer {
   /** A transparent hole, a square of 8 pixels from here. */
   readonly hole?: readonly [x: number, y: number];
   readonly alpha?: boolean;
+  /** Percent. */
+  readonly opacity?: number;
+  readonly fillOpacity?: number;
+  readonly blendMode?: string;
+  /** Masks that change no pixels: getPixels does not look at them. */
+  readonly userMask?: "on" | "off";
+  readonly vectorMask?: "on" | "off";
   readonly layers?: readonly FakeLayer[];
 }
 
@@ -54,6 +61,8 @@ export interface FakeState {
   modal: boolean;
   /** What the next executeAsModal does instead of working. */
   refuseModal: boolean;
+  /** Makes batchPlay fail. */
+  refuseDescriptors: boolean;
   cancelModalAt: number | undefined;
   requests: string[];
   notify(): void;
@@ -79,6 +88,7 @@ const state: FakeState = {
   largestStrip: 0,
   modal: false,
   refuseModal: false,
+  refuseDescriptors: false,
   cancelModalAt: undefined,
   requests: [],
   notify: () => {
@@ -263,6 +273,9 @@ const layerObject = (layer: FakeLayer): unknown => ({
   name: layer.name,
   kind: layer.layers ? "group" : (layer.kind ?? "pixel"),
   visible: layer.visible ?? true,
+  opacity: layer.opacity ?? 100,
+  fillOpacity: layer.fillOpacity ?? 100,
+  blendMode: layer.blendMode ?? "normal",
   boundsNoEffects: layer.bounds,
   layers: layer.layers ? layer.layers.map(layerObject) : null,
 });
@@ -305,6 +318,29 @@ const app = {
   },
 };
 
+interface Get {
+  readonly _obj: string;
+  readonly _target: readonly { readonly _ref: string; readonly _id: number }[];
+}
+
+/** What Photoshop answers to one `get`: whether a mask is enabled only where there is one, and a descriptor where it fails. */
+function descriptorOf({ _obj, _target: [of, within] }: Get): Record<string, unknown> {
+  if (_obj !== "get" || of._ref !== "layer" || within?._ref !== "document")
+    throw new Error("the fake gets layers only");
+  const document = state.documents.find(({ id }) => id === within._id);
+  const layer = document && layersOf(document.layers).find(({ id }) => id === of._id);
+  if (!layer) return { _obj: "error", message: "The object is not currently available", result: -25922 };
+  const { id, name, userMask, vectorMask } = layer;
+  return {
+    layerID: id,
+    name,
+    hasUserMask: userMask !== undefined,
+    ...(userMask && { userMaskEnabled: userMask === "on" }),
+    hasVectorMask: vectorMask !== undefined,
+    ...(vectorMask && { vectorMaskEnabled: vectorMask === "on" }),
+  };
+}
+
 class FakeFile {
   content = new Uint8Array();
   constructor(readonly name: string) {}
@@ -324,9 +360,14 @@ const modules: Record<string, unknown> = {
     constants: {
       LayerKind: { GROUP: "group", NORMAL: "pixel", SMARTOBJECT: "smartObject" },
       NewDocumentMode: { RGB: "RGBColorMode" },
+      BlendMode: { NORMAL: "normal" },
       DocumentFill: { BLACK: "black" },
     },
     action: {
+      async batchPlay(commands: readonly Get[]) {
+        if (state.refuseDescriptors) throw new Error("host is in a modal state");
+        return commands.map(descriptorOf);
+      },
       async addNotificationListener(_events: string[], listener: () => void) {
         listeners.push(listener);
       },

@@ -227,6 +227,53 @@ describe("the panel in a stand-in for Photoshop", { skip: noChromium }, () => {
     await page.getByText("estimated", { exact: true }).nth(2).waitFor();
   });
 
+  it(
+    "says of which ticked layers a mask, the opacity or the blend mode is left out, and merges them",
+    LONG,
+    async () => {
+      const [dark, middle, bright] = bracket;
+      const layers = [
+        { ...dark, userMask: "on" as const },
+        { ...middle, opacity: 60, blendMode: "screen", vectorMask: "on" as const },
+        { ...bright, userMask: "off" as const },
+        layer(4, "+4EV", 6, { fillOpacity: 50, visible: false }),
+      ];
+      const notes = () => page.getByLabel("Notes").locator("li").allTextContents();
+      const masked =
+        "Of -2EV its own pixels are merged, without its mask. If you do not want that, apply the mask first.";
+      const below = "If you do not want that, merge it with the layers below it first.";
+      const blended = `Of 0EV its own pixels are merged, without its mask, opacity, blend mode. ${below}`;
+      await open([document_(layers)]);
+      await connected();
+      await page.getByText(masked).waitFor();
+      assert.deepEqual(await notes(), [masked, blended]);
+      await tick("-2EV").uncheck();
+      await tick("+4EV").check();
+      await page.getByText(`Of +4EV its own pixels are merged, without its opacity. ${below}`).waitFor();
+      assert.equal(await page.getByText(masked).count(), 0, "a layer that is not ticked is not merged");
+      await button("Merge").click();
+      await merged();
+      assert.equal((await state()).documents.length, 1);
+      await page.getByText(blended).waitFor();
+
+      // Photoshop's answer changes with the document, and may fail to come.
+      await page.evaluate((ordinary) => {
+        window.fake.documents = [{ ...window.fake.documents[0], layers: ordinary }];
+        window.fake.notify();
+      }, bracket);
+      await page.getByText(blended).waitFor({ state: "detached" });
+      assert.ok(!(await notes()).some((note) => note.includes("own pixels")));
+      await page.evaluate((again) => {
+        window.fake.refuseDescriptors = true;
+        window.fake.documents = [{ ...window.fake.documents[0], layers: again }];
+        window.fake.notify();
+      }, layers);
+      await tick("+4EV").waitFor();
+      await page.getByText(`Of 0EV its own pixels are merged, without its opacity, blend mode. ${below}`).waitFor();
+      assert.equal(await page.getByText(masked).count(), 0);
+    },
+  );
+
   it("takes 20 layers with two of one exposure: those whose names tell are ticked", LONG, async () => {
     const many = Array.from({ length: 20 }, (_, i) => layer(i + 1, `layer ${i}`, i % 5));
     await open([document_(many)]);
