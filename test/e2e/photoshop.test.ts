@@ -40,6 +40,16 @@ const document_ = (layers: readonly FakeLayer[], more: Partial<FakeDocument> = {
   ...more,
 });
 
+/** Large enough for the larger model to take seconds: time to stop it. */
+const large = (() => {
+  const [width, height] = [1280, 960];
+  const bounds = { left: 0, top: 0, right: width, bottom: height };
+  return document_(
+    bracket.map((one) => ({ ...one, bounds })),
+    { width, height },
+  );
+})();
+
 describe("the panel in a stand-in for Photoshop", { skip: noChromium }, () => {
   let browser: Browser;
   let service: Service;
@@ -341,9 +351,10 @@ describe("the panel in a stand-in for Photoshop", { skip: noChromium }, () => {
   });
 
   it("cancels while it reads and while it merges", LONG, async () => {
-    await open([document_(bracket)]);
+    await open([large]);
     await connected();
     await page.getByLabel("Method").selectOption("network");
+    await page.getByLabel("Model").selectOption("smhdr");
     await button("Merge").click();
     await page.getByText(/^Merging/).waitFor();
     await button("Cancel").click();
@@ -361,7 +372,7 @@ describe("the panel in a stand-in for Photoshop", { skip: noChromium }, () => {
     await page.getByText("A ticked layer is not there any more: read the layers again.").waitFor();
     await page.close();
 
-    await open([document_(bracket)]);
+    await open([large]);
     await connected();
     await page.evaluate(() => {
       window.fake.refuseModal = true;
@@ -376,6 +387,7 @@ describe("the panel in a stand-in for Photoshop", { skip: noChromium }, () => {
     await merged();
 
     await page.getByLabel("Method").selectOption("network");
+    await page.getByLabel("Model").selectOption("smhdr");
     await button("Merge").click();
     await page.getByText(/^Merging/).waitFor();
     await service.close();
