@@ -156,6 +156,7 @@ describe("the panel in a browser", { skip: noChromium }, () => {
       assert.ok(reached.has(name), `${name} among ${[...reached].join(", ")}`);
     }
     await page.getByLabel("Method").selectOption("network");
+    await page.getByLabel("Model").selectOption("smhdr"); // seconds: time to stop it
     await page.keyboard.press("Control+Enter");
     await page.getByText(/^Merging \d/).waitFor();
     await page.getByLabel("Method").focus();
