@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import { type Command, InvalidArgumentError } from "commander";
 import { defaultLimits } from "../serve/job-store.js";
-import { DEFAULT_PORTS, startService } from "../serve/service.js";
+import { DEFAULT_PORTS } from "../serve/start-file.js";
 import { collect, memoryOption, parseCount, threadsOption } from "./arguments.js";
 import type { Reporter } from "./reporter.js";
 import { runCommand } from "./run-command.js";
@@ -55,6 +55,7 @@ export function registerServe(program: Command): void {
 async function serve(options: ServeOptions, reporter: Reporter, signal: AbortSignal): Promise<void> {
   const { port, allowOrigin, model, memory, threads, expire } = options;
   const { version } = createRequire(import.meta.url)("../../package.json");
+  const { startService } = await import("../serve/service.js"); // other commands need not wait for the HTTP library
   const service = await startService({
     version,
     port,

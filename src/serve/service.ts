@@ -8,10 +8,7 @@ import { defaultLimits, JobStore, type Limits } from "./job-store.js";
 import { Models } from "./models.js";
 import { addPanel } from "./panel.js";
 import { addRoutes } from "./routes.js";
-import { findRunningService, removeStartFile, startFilePath, writeStartFile } from "./start-file.js";
-
-/** Tried one after the other; plug-ins that must name their origins name these. */
-export const DEFAULT_PORTS: readonly number[] = [27180, 27181, 27182, 27183, 27184];
+import { DEFAULT_PORTS, findRunningService, removeStartFile, startFilePath, writeStartFile } from "./start-file.js";
 
 export interface ServiceOptions {
   readonly version: string;

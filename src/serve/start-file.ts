@@ -5,6 +5,9 @@ import { dirname, join } from "node:path";
 import { SmhdrError } from "../errors.js";
 import { temporaryName } from "../output/replace-file.js";
 
+/** Tried one after the other; plug-ins that must name their origins name these. */
+export const DEFAULT_PORTS: readonly number[] = [27180, 27181, 27182, 27183, 27184];
+
 /** What a panel on this machine needs to find the service. */
 export interface StartFile {
   readonly port: number;

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
-import { DEFAULT_PORTS } from "../../src/serve/service.js";
+import { DEFAULT_PORTS } from "../../src/serve/start-file.js";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const folder = join(root, "dist", "photoshop");
