@@ -2,9 +2,9 @@ import { type ChildProcess, fork } from "node:child_process";
 import { readHeader } from "../bracket/decode.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import { methodOf } from "../reconstruct/reconstructor.js";
+import { Room } from "../room.js";
 import { bracketNeed, planWork, type WorkOptions, type WorkPlan } from "./budget.js";
 import type { FromProcess, ProcessLimits, ToProcess } from "./messages.js";
-import { Room } from "./room.js";
 import type { BracketTask, MergeSettings, TaskResult } from "./task.js";
 
 export interface PoolRunOptions {
@@ -67,24 +67,18 @@ export class BracketPool {
 
   /** @throws SmhdrError as mergeFiles does; CANCELLED; INTERNAL where the process died. */
   async run(task: BracketTask, { signal, onProgress }: PoolRunOptions = {}): Promise<TaskResult> {
-    const leavePlace = await this.places.take(1, signal);
-    try {
-      const need = await this.need(task);
-      const freePixels = await this.pixels.take(need.bytes, signal);
-      try {
-        throwIfAborted(signal);
-        const helper = this.idle.pop() ?? this.start();
-        helper.onProgress = onProgress;
-        const message: ToProcess = { kind: "merge", task, limits: this.limits, spill: need.spill };
-        const answer = await this.ask(helper, message, signal);
-        if (answer.kind === "merged") return answer.result;
-        throw asError(answer);
-      } finally {
-        freePixels();
-      }
-    } finally {
-      leavePlace();
-    }
+    const merge = async (spill: boolean) => {
+      const helper = this.idle.pop() ?? this.start();
+      helper.onProgress = onProgress;
+      const answer = await this.ask(helper, { kind: "merge", task, limits: this.limits, spill }, signal);
+      if (answer.kind === "merged") return answer.result;
+      throw asError(answer);
+    };
+    const work = async () => {
+      const { bytes, spill } = await this.need(task);
+      return this.pixels.run(bytes, () => merge(spill), signal);
+    };
+    return this.places.run(1, work, signal);
   }
 
   /** Ends the processes; those at work are stopped first and leave nothing. */

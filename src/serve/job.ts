@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
 import type { Exposure, Note } from "../bracket/bracket.js";
 import { checkGiven, findExposureValues } from "../bracket/exposure-value.js";
+import type { Room } from "../room.js";
 import { describeError, type ErrorReport, ServiceError } from "./errors.js";
 import type { JobExposure } from "./exposure.js";
 import { type Merged, type MergeOptions, type MergeReport, mergeExposures, type Stage } from "./merge.js";
 import { type MergeRequest, type Settings, withSettings } from "./settings.js";
-import type { Turns } from "./turns.js";
 
 export type JobState = "open" | "waiting" | "merging" | "done" | "failed" | "cancelled";
 
@@ -115,7 +115,7 @@ export class Job<E extends JobExposure = JobExposure> {
    * Begins a merge, which waits for its turn. What it comes to is told by report() and events.
    * @throws ServiceError CONFLICT while one runs, BAD_INPUT before all exposures are complete, INVALID_ARGUMENT
    */
-  start(request: MergeRequest, turns: Turns, options: Pick<MergeOptions, "models" | "memory" | "threads">): void {
+  start(request: MergeRequest, turn: Room, options: Pick<MergeOptions, "models" | "memory" | "threads">): void {
     this.checkIdle();
     const settings = withSettings(this.settings, request);
     this.checkSettings(settings);
@@ -141,7 +141,7 @@ export class Job<E extends JobExposure = JobExposure> {
         onNote: (note) => this.addNote(note),
       });
     };
-    const ended = turns.run(work, signal).then(
+    const ended = turn.run(1, work, signal).then(
       (merged) => this.end("done", merged),
       (error: unknown) => this.end(signal.aborted ? "cancelled" : "failed", undefined, error),
     );

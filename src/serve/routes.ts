@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { listDevices } from "../engine/devices.js";
+import { Room } from "../room.js";
 import { ServiceError } from "./errors.js";
 import { streamEvents } from "./events.js";
 import { FileExposure } from "./file-exposure.js";
@@ -8,7 +9,6 @@ import { referenceStops } from "./merge.js";
 import type { Models } from "./models.js";
 import { chooseFormat, FILE_TYPES, ROWS_TYPE, streamFile, streamRows } from "./result.js";
 import { type JobRequest, jobSchema, type MergeRequest, mergeSchema } from "./settings.js";
-import { Turns } from "./turns.js";
 import { ghostBytes, thumbnail, viewResult } from "./view.js";
 
 export interface RouteOptions {
@@ -34,8 +34,9 @@ const sizeField = { type: "integer", minimum: 16, maximum: 4096 };
 
 /** The routes below /v1, as docs/service.md describes them. */
 export function addRoutes(app: FastifyInstance, { version, store, models, memory, threads }: RouteOptions): void {
-  const merges = new Turns();
-  const files = new Turns();
+  // One at a time each.
+  const merges = new Room(1);
+  const files = new Room(1);
 
   /** Runs a handler on the request's job, which does not expire meanwhile. */
   const withJob = async <T>(request: FastifyRequest, work: (job: AnyJob) => T | Promise<T>): Promise<T> => {
@@ -131,7 +132,11 @@ export function addRoutes(app: FastifyInstance, { version, store, models, memory
         const format = chooseFormat(request.headers.accept, request.query.format);
         if (format !== "rows") {
           const signal = abandoned(request, reply);
-          const { stream, length } = await files.run(() => streamFile(radiance, format, { precision, signal }), signal);
+          const { stream, length } = await files.run(
+            1,
+            () => streamFile(radiance, format, { precision, signal }),
+            signal,
+          );
           return reply.type(FILE_TYPES[format]).header("content-length", length).send(stream);
         }
         if (rows < 1 || row + rows > radiance.height) {

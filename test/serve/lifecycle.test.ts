@@ -4,8 +4,8 @@ import { readFile, stat } from "node:fs/promises";
 import { connect } from "node:net";
 import { after, before, describe, it } from "node:test";
 import { setTimeout } from "node:timers/promises";
+import { Room } from "../../src/room.js";
 import type { JobReport } from "../../src/serve/job.js";
-import { Turns } from "../../src/serve/turns.js";
 import { picture } from "./brackets.js";
 import { refusal, TestService } from "./client.js";
 
@@ -173,7 +173,7 @@ describe("the end of the service", () => {
 
 describe("turns", () => {
   it("go one at a time, in order, whatever fails", async () => {
-    const turns = new Turns();
+    const turns = new Room(1);
     const log: string[] = [];
     const work =
       (name: string, fails = false) =>
@@ -184,23 +184,23 @@ describe("turns", () => {
         if (fails) throw new Error(name);
         return name;
       };
-    const first = turns.run(work("a", true));
-    const second = turns.run(work("b"));
+    const first = turns.run(1, work("a", true));
+    const second = turns.run(1, work("b"));
     await assert.rejects(first, /a/);
     assert.equal(await second, "b");
     assert.deepEqual(log, ["a begins", "a ends", "b begins", "b ends"]);
   });
 
   it("are given up when the signal fires before", async () => {
-    const turns = new Turns();
+    const turns = new Room(1);
     let finish = () => {};
-    const first = turns.run(() => new Promise<void>((resolve) => (finish = resolve)));
+    const first = turns.run(1, () => new Promise<void>((resolve) => (finish = resolve)));
     const controller = new AbortController();
-    const second = turns.run(async () => assert.fail("it ran"), controller.signal);
+    const second = turns.run(1, async () => assert.fail("it ran"), controller.signal);
     controller.abort();
     await assert.rejects(second, { code: "CANCELLED" });
     finish();
     await first;
-    assert.equal(await turns.run(async () => 3), 3);
+    assert.equal(await turns.run(1, async () => 3), 3);
   });
 });

@@ -1,4 +1,4 @@
-import { SmhdrError, throwIfAborted } from "../errors.js";
+import { SmhdrError, throwIfAborted } from "./errors.js";
 
 interface Waiting {
   readonly amount: number;
@@ -12,10 +12,25 @@ export class Room {
 
   constructor(private readonly size: number) {}
 
-  /** Waits until `amount` is free; more than there is waits until all is. Returns what gives it back. @throws SmhdrError CANCELLED */
-  async take(amount: number, signal?: AbortSignal): Promise<() => void> {
-    throwIfAborted(signal);
+  /**
+   * Runs `work` once `amount` is free, which it holds until it ends; more than there is waits until all is. With a size of 1 and
+   * amounts of 1: one at a time.
+   * @throws SmhdrError CANCELLED as soon as the signal fires before; whatever `work` throws.
+   */
+  async run<T>(amount: number, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const share = Math.min(amount, this.size);
+    await this.enter(share, signal);
+    try {
+      throwIfAborted(signal);
+      return await work();
+    } finally {
+      this.taken -= share;
+      this.admit();
+    }
+  }
+
+  private async enter(share: number, signal: AbortSignal | undefined): Promise<void> {
+    throwIfAborted(signal);
     await new Promise<void>((resolve, reject) => {
       const stop = () => {
         this.waiting.splice(this.waiting.indexOf(entry), 1);
@@ -33,13 +48,6 @@ export class Room {
       this.waiting.push(entry);
       this.admit();
     });
-    let given = false;
-    return () => {
-      if (given) return;
-      given = true;
-      this.taken -= share;
-      this.admit();
-    };
   }
 
   private admit(): void {
