@@ -26,6 +26,12 @@ export function throwIfAborted(signal?: AbortSignal): void {
   if (signal?.aborted) throw new SmhdrError("CANCELLED", "Cancelled.", { cause: signal.reason });
 }
 
+/** The error that tells of an array too large to be made, where that is what `error` says; else undefined. */
+export function outOfMemory(error: unknown): SmhdrError | undefined {
+  if (!(error instanceof RangeError && /allocation failed|Array buffer/i.test(error.message))) return undefined;
+  return new SmhdrError("OUT_OF_MEMORY", "The machine has too little memory for this.", { cause: error });
+}
+
 /** A value as a message shows it: JSON, cut where it is long. */
 export function shown(value: unknown): string {
   let text: string | undefined;

@@ -1,6 +1,7 @@
 import { dirname, extname } from "node:path";
 import { lightInStops } from "../bracket/metadata.js";
 import { MAX_EXPOSURES } from "../bracket/read-bracket.js";
+import { byName } from "./by-name.js";
 import type { FoundPhotograph, LeftPhotograph } from "./photographs.js";
 
 export interface GroupOptions {
@@ -20,7 +21,6 @@ export interface FoundBracket {
 const SAME = 0.17;
 /** Photographs whose exposures span less are a burst, unless the camera says that it bracketed. */
 const LEAST_SPAN = 1;
-const byName = new Intl.Collator("en", { numeric: true }).compare;
 
 /**
  * Finds brackets by what cameras write: photographs of one folder, camera, size, format, focal length and aperture, each taken

@@ -50,7 +50,11 @@ async function readHolder(path: string): Promise<Holder> {
 function isDead(holder: Exclude<Holder, "gone">): boolean {
   const { host, pid, since = 0 } = holder;
   if (host !== hostname()) return false;
-  if (pid === undefined || pid === process.pid || since < Date.now() - 1000 * uptime()) return true;
+  return pid === undefined || pid === process.pid || since < Date.now() - 1000 * uptime() || isGone(pid);
+}
+
+/** Whether no process of this machine has the number. */
+export function isGone(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return false;

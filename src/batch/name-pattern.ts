@@ -1,5 +1,6 @@
 import { basename, extname } from "node:path";
 import { SmhdrError } from "../errors.js";
+import { byName } from "./by-name.js";
 import type { FoundPhotograph, LeftPhotograph } from "./photographs.js";
 
 /** Photographs whose names belong together, with the exposure values that the names state. */
@@ -15,7 +16,6 @@ const PLACES: Readonly<Record<string, string>> = {
   "{ev}": "(?<ev>[+-]?\\d+(?:\\.\\d+)?)",
   "*": "[^/]*",
 };
-const byName = new Intl.Collator("en", { numeric: true }).compare;
 
 /**
  * Groups photographs by their names: those with the same {bracket} are one. {exposure} stands for what differs, {ev} for an exposure value in

@@ -1,6 +1,7 @@
 import { basename, dirname, extname, isAbsolute, normalize, sep } from "node:path";
 import { SmhdrError } from "../errors.js";
 import { checkOutputPath } from "../output/write-image.js";
+import { byName } from "./by-name.js";
 import type { PlannedBracket } from "./plan.js";
 
 /** What a template may name, for help texts. */
@@ -42,7 +43,7 @@ export function outputNames(brackets: readonly PlannedBracket[], templates: read
 
 function fill(template: string, { name, photographs }: PlannedBracket, index: number): string {
   const stem = (path: string) => basename(path, extname(path));
-  const names = photographs.map(stem).sort(new Intl.Collator("en", { numeric: true }).compare);
+  const names = photographs.map(stem).sort(byName);
   const fields: Readonly<Record<string, string>> = {
     name,
     folder: dirname(name),

@@ -4,6 +4,7 @@ import { extname, join, relative, resolve, sep } from "node:path";
 import sharp from "sharp";
 import { type Capture, readCapture } from "../bracket/capture.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
+import { byName } from "./by-name.js";
 
 /** A file that may belong to a bracket. */
 export interface FoundPhotograph {
@@ -32,7 +33,6 @@ export interface SearchOptions {
 }
 
 const PHOTOGRAPHS = new Set([".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".avif"]);
-const byName = new Intl.Collator("en", { numeric: true }).compare;
 
 /**
  * Every photograph in the folders (and the files) named, with what its header says; hidden files and folders are passed over.

@@ -1,5 +1,6 @@
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { SmhdrError } from "../errors.js";
+import { byName } from "./by-name.js";
 import { type GroupOptions, groupPhotographs } from "./group.js";
 import { groupByName } from "./name-pattern.js";
 import { type FoundPhotograph, findPhotographs, type LeftPhotograph, type SearchOptions } from "./photographs.js";
@@ -27,8 +28,6 @@ export interface PlanOptions extends GroupOptions, SearchOptions {
   /** Groups by names instead, such as "{bracket}_{exposure}": see groupByName. */
   readonly pattern?: string | undefined;
 }
-
-const byName = new Intl.Collator("en", { numeric: true }).compare;
 
 /**
  * Finds the brackets in folders of mixed photographs.

@@ -1,7 +1,8 @@
-import { mkdir, open, stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import sharp from "sharp";
-import { SmhdrError } from "../errors.js";
+import { outOfMemory, SmhdrError } from "../errors.js";
+import { makeFolder } from "../output/make-folder.js";
 import { Reconstructor } from "../reconstruct/reconstructor.js";
 import { toAbsolute } from "./absolute-scale.js";
 import { mergeFiles } from "./merge-files.js";
@@ -78,12 +79,6 @@ async function merge(task: BracketTask, limits: ProcessLimits, spill: boolean): 
   return { bytes, seconds: (performance.now() - start) / 1000, notes };
 }
 
-async function makeFolder(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true }).catch((cause: Error) => {
-    throw new SmhdrError("IO", `${folder}: cannot be made (${cause.message}).`, { cause });
-  });
-}
-
 /** Has the file, and its name, on the disk before the journal says so. Returns its length. */
 async function keep(path: string): Promise<number> {
   for (const place of [path, dirname(path)]) {
@@ -99,7 +94,6 @@ async function answer(message: Extract<ToProcess, { kind: "load" | "merge" }>): 
   controller = new AbortController();
   const { limits } = message;
   if (message.kind === "load") {
-    // What libvips and zlib may use besides the engine's threads.
     const { notes } = await load(message.settings, limits);
     return { kind: "loaded", notes: notes.map((note) => note.message) };
   }
@@ -107,12 +101,12 @@ async function answer(message: Extract<ToProcess, { kind: "load" | "merge" }>): 
 }
 
 function describe(error: unknown): Extract<FromProcess, { kind: "failed" }> {
-  if (error instanceof SmhdrError) return { kind: "failed", code: error.code, message: error.message };
-  if (error instanceof RangeError && /allocation failed|Array buffer/i.test(error.message))
-    return { kind: "failed", code: "OUT_OF_MEMORY", message: "The machine has too little memory for this." };
+  const ours = error instanceof SmhdrError ? error : outOfMemory(error);
+  if (ours) return { kind: "failed", code: ours.code, message: ours.message };
   return { kind: "failed", code: "INTERNAL", message: (error instanceof Error && error.stack) || String(error) };
 }
 
+// What libvips and zlib may use besides the engine's threads.
 sharp.concurrency(Number(process.env.UV_THREADPOOL_SIZE ?? 1));
 process.on("message", async (message: ToProcess) => {
   if (message.kind === "cancel") controller.abort();

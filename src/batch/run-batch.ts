@@ -1,12 +1,13 @@
-import { access, mkdir, stat, statfs } from "node:fs/promises";
+import { access, stat, statfs } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SmhdrError, throwIfAborted } from "../errors.js";
+import { makeFolder } from "../output/make-folder.js";
 import { removeTemporaries } from "../output/replace-file.js";
 import { absoluteScales } from "./absolute-scale.js";
 import type { Executor } from "./executor.js";
 import { type DoneRecord, Journal } from "./journal.js";
-import { takeLock } from "./lock.js";
+import { isGone, takeLock } from "./lock.js";
 import { DEFAULT_NAME, outputNames } from "./output-names.js";
 import type { BatchPlan } from "./plan.js";
 import { ProgressCounter } from "./progress.js";
@@ -68,9 +69,7 @@ export async function runBatch(plan: BatchPlan, executor: Executor, options: Run
   const output = resolve(options.output);
   const files = outputNames(plan.brackets, names);
   throwIfAborted(signal);
-  await mkdir(output, { recursive: true }).catch((cause: Error) => {
-    throw new SmhdrError("IO", `${output}: cannot be made (${cause.message}).`, { cause });
-  });
+  await makeFolder(output);
   const unlock = await takeLock(join(output, LOCK_NAME));
   try {
     const scales = options.sameExposure ? await absoluteScales(plan.brackets) : undefined;
@@ -105,6 +104,8 @@ class BatchRun {
   private readonly ours = new Set<string>();
   private readonly counter: ProgressCounter;
   private readonly swept = new Map<string, Promise<void>>();
+  /** The outputs of all brackets by their folder. */
+  private readonly outputsIn = new Map<string, string[]>();
   /** Fires with the run's signal, and when something stops the run. */
   private readonly stop = new AbortController();
   private firstStart: number | undefined;
@@ -120,6 +121,11 @@ class BatchRun {
     for (const record of place.journal.records) {
       if (record.kind === "done") this.done.set(record.id, record);
       if (record.kind === "begun") for (const name of record.outputs) this.ours.add(name);
+    }
+    for (const path of place.files.flat().map((name) => join(place.output, name))) {
+      const beside = this.outputsIn.get(dirname(path));
+      if (beside) beside.push(path);
+      else this.outputsIn.set(dirname(path), [path]);
     }
     this.counter = new ProgressCounter(plan.brackets.length, options.onProgress);
   }
@@ -194,11 +200,7 @@ class BatchRun {
     for (const folder of new Set(outputs.map(dirname))) {
       let swept = this.swept.get(folder);
       if (!swept) {
-        const all = this.place.files.flat().map((name) => join(this.place.output, name));
-        swept = removeTemporaries(
-          all.filter((path) => dirname(path) === folder),
-          isGone,
-        );
+        swept = removeTemporaries(this.outputsIn.get(folder) ?? [], isGone);
         this.swept.set(folder, swept);
       }
       await swept;
@@ -277,15 +279,6 @@ async function isThere(output: string, { outputs }: DoneRecord): Promise<boolean
     if (found?.size !== bytes) return false;
   }
   return true;
-}
-
-function isGone(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "ESRCH";
-  }
 }
 
 const round = (value: number) => Number(value.toPrecision(4));

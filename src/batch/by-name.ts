@@ -1,0 +1,2 @@
+/** Compares names as people sort them: numbers by their value. */
+export const byName = new Intl.Collator("en", { numeric: true }).compare;
