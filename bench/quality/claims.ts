@@ -79,10 +79,10 @@ async function testScenes(recipe: Recipe): Promise<Scene[]> {
 }
 
 const network = { width: 24, stages: 2, blocks: 2, heads: 2, outputBias: -2, prior: false };
-const third = Math.round(epochs / 8);
+const masked = Math.round(epochs / 8);
 const base = {
   network,
-  curriculum: { plain: epochs - 2 * third, rising: third, falling: third, peakRatio: 0.9, changing: true },
+  curriculum: { plain: epochs - 2 * masked, rising: masked, falling: masked, peakRatio: 0.9, changing: true },
   ...{ patchesPerScene: 8, patch: 64, batch: 8, rate: { from: 2e-3, to: 2e-5, warmUp: 20 } },
   validation: { every: 0, scenes: 0 },
   checkpointMinutes: 1000,

@@ -28,6 +28,11 @@ export function toLinear(transfer: Transfer, value: number): number {
   return table[below] + (at - below) * (table[below + 1] - table[below]);
 }
 
+/** Linear light in [0, 1] to sRGB's stored value (IEC 61966-2-1). */
+export function toSrgb(linear: number): number {
+  return linear <= 0.0031308 ? 12.92 * linear : 1.055 * linear ** (1 / 2.4) - 0.055;
+}
+
 const namedTables = new Map<string, Float32Array>();
 const customTables = new WeakMap<Float32Array, Map<number, Float32Array>>();
 

@@ -1,4 +1,4 @@
-import { SmhdrError } from "../errors.js";
+import { outOfMemory, SmhdrError } from "../errors.js";
 import { createReporter, type Reporter } from "./reporter.js";
 
 /** Exit codes: 0 success, 1 the work failed, 2 the call was wrong, 130 stopped by the person. */
@@ -34,10 +34,8 @@ export async function runCommand(
 }
 
 function describe(error: unknown): { code: string; message: string } {
-  if (error instanceof SmhdrError) return error;
-  if (error instanceof RangeError && /allocation failed|Array buffer/i.test(error.message)) {
-    return { code: "OUT_OF_MEMORY", message: "The machine has too little memory for this." };
-  }
+  const ours = error instanceof SmhdrError ? error : outOfMemory(error);
+  if (ours) return ours;
   const { stack } = error as Error;
   return { code: "INTERNAL", message: `This is a fault of smhdr, please report it.\n${stack ?? String(error)}` };
 }

@@ -1,9 +1,10 @@
-import { access, mkdir, readFile, writeFile } from "node:fs/promises";
+import { access, readFile, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { basename, join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import sharp from "sharp";
 import { SmhdrError, throwIfAborted } from "../errors.js";
+import { makeFolder } from "../output/make-folder.js";
 import { replaceFile } from "../output/replace-file.js";
 import { segmentPhotograph, smallestSegment } from "../segment/segment-map.js";
 import type { Split } from "../train/dataset.js";
@@ -138,9 +139,7 @@ async function agreeOnSettings(directory: string, split: Split, settings: Record
       "INVALID_ARGUMENT",
       `${join(directory, split)} already holds scenes made otherwise: choose another --output.`,
     );
-  await mkdir(directory, { recursive: true }).catch((error: Error) => {
-    throw new SmhdrError("IO", `${directory}: cannot be made (${error.message}).`, { cause: error });
-  });
+  await makeFolder(directory);
   await replaceFile(path, undefined, (temporary) => writeFile(temporary, text));
 }
 

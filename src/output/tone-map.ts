@@ -1,3 +1,4 @@
+import { toSrgb } from "../bracket/transfer.js";
 import { rgbToRgb, rgbToXyz } from "../codec/chromaticities.js";
 import type { Image } from "../image.js";
 
@@ -262,8 +263,7 @@ const ENCODER_SIZE = 4096;
 /** Linear [0, 1] to sRGB's [0, 1], from a table over the square root (which makes it nearly a straight line). */
 function srgbEncoder(): (linear: number) => number {
   const table = Float64Array.from({ length: ENCODER_SIZE + 2 }, (_, i) => {
-    const linear = (i / ENCODER_SIZE) ** 2;
-    return linear <= 0.0031308 ? 12.92 * linear : 1.055 * linear ** (1 / 2.4) - 0.055;
+    return toSrgb((i / ENCODER_SIZE) ** 2);
   });
   return (linear) => {
     if (!(linear > 0)) return 0;

@@ -1,4 +1,4 @@
-import { type ErrorCode, SmhdrError } from "../errors.js";
+import { type ErrorCode, outOfMemory, SmhdrError } from "../errors.js";
 
 /** Codes that only the service gives, besides those of src/errors.ts. */
 export type ServiceErrorCode =
@@ -49,13 +49,10 @@ export interface ErrorReport {
 
 /** Any error as a status and a report. What nobody threw on purpose is a fault of ours. */
 export function describeError(error: unknown): { readonly status: number; readonly report: ErrorReport } {
-  if (error instanceof ServiceError || error instanceof SmhdrError) {
-    const { code, message } = error;
-    return { status: error instanceof ServiceError ? error.status : statusOf[code], report: { code, message } };
-  }
-  if (error instanceof RangeError && /allocation failed|Array buffer/i.test(error.message)) {
-    const message = "The machine has too little memory for this.";
-    return { status: statusOf.OUT_OF_MEMORY, report: { code: "OUT_OF_MEMORY", message } };
+  const ours = error instanceof ServiceError || error instanceof SmhdrError ? error : outOfMemory(error);
+  if (ours) {
+    const { code, message } = ours;
+    return { status: ours instanceof ServiceError ? ours.status : statusOf[code], report: { code, message } };
   }
   const { statusCode, message } = error as { statusCode?: number; message?: string };
   // The HTTP library's own refusals: a body that is no JSON, too long, of a type that nothing reads.

@@ -1,4 +1,5 @@
 import sharp from "sharp";
+import { toSrgb } from "../bracket/transfer.js";
 import { apply, rgbToRgb } from "../codec/chromaticities.js";
 import type { Primaries } from "../image.js";
 import { reduceArea, reducedSize } from "../measure/reduce.js";
@@ -73,10 +74,10 @@ function toDisplay(data: Float32Array, primaries: Primaries, gain: number): Uint
 }
 
 const TABLE_SIZE = 4096;
-/** sRGB codes over the square root of linear light, where they are nearly a straight line (IEC 61966-2-1). */
+/** sRGB codes over the square root of linear light, where they are nearly a straight line. */
 const table = Uint8Array.from({ length: TABLE_SIZE + 1 }, (_, i) => {
   const linear = (i / TABLE_SIZE) ** 2;
-  return Math.round(255 * (linear <= 0.0031308 ? 12.92 * linear : 1.055 * linear ** (1 / 2.4) - 0.055));
+  return Math.round(255 * toSrgb(linear));
 });
 
 function srgbCode(linear: number): number {

@@ -1,6 +1,7 @@
-import { access, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { access, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SmhdrError } from "../errors.js";
+import { makeFolder } from "../output/make-folder.js";
 import { replaceFile } from "../output/replace-file.js";
 import { parseConfig, type TrainConfig } from "./config.js";
 
@@ -45,9 +46,7 @@ export async function checkUnused(path: string): Promise<void> {
 export async function makeRunFolder(path: string, config: TrainConfig): Promise<RunFolder> {
   const folder = runFolder(path);
   await checkUnused(path);
-  await mkdir(folder.pictures, { recursive: true }).catch((error: Error) => {
-    throw new SmhdrError("IO", `${path}: cannot be made (${error.message}).`, { cause: error });
-  });
+  await makeFolder(folder.pictures, path);
   await replaceFile(folder.config, undefined, (temporary) =>
     writeFile(temporary, `${JSON.stringify(config, null, 2)}\n`),
   );

@@ -1,19 +1,23 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { writeTrainingSet } from "../train/training-set.js";
-import { changeInputs, fillDisk, fillDiskTraining, removeFolder, stopMerges, stopTraining } from "./faults.js";
+import {
+  changeInputs,
+  fillDisk,
+  fillDiskTraining,
+  removeFolder,
+  stopMerges,
+  stopTraining,
+  writeTraining,
+} from "./faults.js";
 
 let folder: string;
 let data: string;
 let config: string;
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "smhdr-reliability-"));
-  [data, config] = [join(folder, "data"), join(folder, "config.json")];
-  await writeTrainingSet(data);
-  const settings = { preset: "tiny", patchesPerScene: 40, batch: 2, checkpointMinutes: 0, validation: { every: 0 } };
-  await writeFile(config, JSON.stringify({ ...settings, curriculum: { plain: 1, rising: 1, falling: 1 } }));
+  ({ data, config } = await writeTraining(folder, 40, 1));
 });
 after(() => rm(folder, { recursive: true, force: true }));
 

@@ -1,11 +1,18 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { temporaryName } from "../../src/output/replace-file.js";
-import { writeTrainingSet } from "../train/training-set.js";
-import { changeInputs, fillDisk, fillDiskTraining, removeFolder, stopMerges, stopTraining } from "./faults.js";
+import {
+  changeInputs,
+  fillDisk,
+  fillDiskTraining,
+  removeFolder,
+  stopMerges,
+  stopTraining,
+  writeTraining,
+} from "./faults.js";
 
 // The bounded forms; npm run reliability does each of them a hundred times.
 
@@ -14,10 +21,7 @@ let data: string;
 let config: string;
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "smhdr-reliability-"));
-  [data, config] = [join(folder, "data"), join(folder, "config.json")];
-  await writeTrainingSet(data);
-  const settings = { preset: "tiny", patchesPerScene: 8, batch: 2, checkpointMinutes: 0, validation: { every: 0 } };
-  await writeFile(config, JSON.stringify({ ...settings, curriculum: { plain: 1, rising: 1, falling: 0 } }));
+  ({ data, config } = await writeTraining(folder, 8, 0));
 });
 after(() => rm(folder, { recursive: true, force: true }));
 

@@ -7,6 +7,7 @@ import { readCheckpoint } from "../../src/train/checkpoint.js";
 import { readMetrics } from "../../src/train/metrics.js";
 import { photograph } from "../cli/photographs.js";
 import { type Finished, smhdr, start } from "../cli/process.js";
+import { writeTrainingSet } from "../train/training-set.js";
 
 // What must hold however a command ends: what it wrote is whole or not there, and nothing of it lies about.
 
@@ -18,6 +19,15 @@ export async function inFolder<T>(work: (folder: string) => Promise<T>): Promise
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** Writes what stopTraining and fillDiskTraining train on, and how: a data set and a configuration. */
+export async function writeTraining(folder: string, patchesPerScene: number, falling: number) {
+  const [data, config] = [join(folder, "data"), join(folder, "config.json")];
+  await writeTrainingSet(data);
+  const settings = { preset: "tiny", patchesPerScene, batch: 2, checkpointMinutes: 0, validation: { every: 0 } };
+  await writeFile(config, JSON.stringify({ ...settings, curriculum: { plain: 1, rising: 1, falling } }));
+  return { data, config };
 }
 
 /** Three photographs that do not fit into a quarter of the least --memory, 64M: their pixels go to temporary files. */

@@ -17,7 +17,8 @@ const shape = {
   format: "uint16",
   exposures: [{ name: "a" }, { name: "b" }, { name: "c" }],
 };
-const linear = { transfer: "srgb", primaries: "srgb" } as const;
+const encoding = { transfer: "srgb", primaries: "srgb" } as const;
+const imageOf = (data: Uint16Array) => ({ width: WIDTH, height: HEIGHT, channels: 3, data, encoding }) as const;
 
 describe("jobs of raw rows", () => {
   let service: TestService;
@@ -83,13 +84,7 @@ describe("jobs of raw rows", () => {
       model: null,
     });
 
-    const sorted = [1, 0, 2].map((i) => ({
-      width: WIDTH,
-      height: HEIGHT,
-      channels: 3,
-      data: pictures[i],
-      encoding: linear,
-    }));
+    const sorted = [1, 0, 2].map((i) => imageOf(pictures[i]));
     const expected = await mergeRadiance(
       await bracketFromImages(sorted, { ev: [0, 2, 4], reference: 0, align: "none" }),
     );
@@ -379,13 +374,7 @@ describe("jobs of raw rows", () => {
     assert.ok((values[0] ?? 0) > (values[3] ?? 9) && values[2] === 0);
     const job = await merge(id, { use: [0, 2, 3], ev: stops, reference: 3 });
     assert.deepEqual([job.result?.ev, job.result?.reference], [[4, null, 0, 2], 3]);
-    const images = [2, 3, 0].map((i) => ({
-      width: WIDTH,
-      height: HEIGHT,
-      channels: 3,
-      data: pictures[i],
-      encoding: linear,
-    }));
+    const images = [2, 3, 0].map((i) => imageOf(pictures[i]));
     const expected = await mergeRadiance(
       await bracketFromImages(images, { ev: [0, 2, 4], reference: 1, align: "none" }),
     );

@@ -1,8 +1,8 @@
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { gunzip, gzip } from "node:zlib";
-import { SmhdrError } from "../../errors.js";
+import { makeFolder } from "../../output/make-folder.js";
 import { replaceFile } from "../../output/replace-file.js";
 import type { Segmentation } from "../graph.js";
 import { decodeNpy, encodeNpy } from "../npy.js";
@@ -32,9 +32,7 @@ export class SegmentCache {
   }
 
   async put(key: string, { width, height, labels }: Segmentation): Promise<void> {
-    await mkdir(this.folder, { recursive: true }).catch((error: Error) => {
-      throw new SmhdrError("IO", `${this.folder}: cannot be made (${error.message}).`, { cause: error });
-    });
+    await makeFolder(this.folder);
     const bytes = await promisify(gzip)(encodeNpy(Float32Array.from(labels), [height, width, 1]));
     await replaceFile(this.path(key), undefined, (temporary) => writeFile(temporary, bytes));
   }

@@ -1,3 +1,4 @@
+import { toSrgb } from "../../bracket/transfer.js";
 import { normalTable, type Random } from "./random.js";
 
 /** How a camera turns light into codes: the table holds encoded values over sqrt(linear), linearly interpolated. */
@@ -10,7 +11,7 @@ function tabulate(encode: (linear: number) => number): ResponseCurve {
 }
 
 const gamma = tabulate((v) => v ** (1 / 2.2));
-const srgb = tabulate((v) => (v <= 0.0031308 ? 12.92 * v : 1.055 * v ** (1 / 2.4) - 0.055));
+const srgb = tabulate(toSrgb);
 
 /** A curve: gamma 2.2, or with probability `share` sRGB or a filmic one (S-shaped over gamma 2.2: contrast, toe and shoulder). */
 export function randomResponse(random: Random, share: number): ResponseCurve {
