@@ -3,6 +3,7 @@
 //    the radiance merge and models, as smhdr merge makes them, against the reference exposure alone and OpenCV's
 //    AlignMTB + MergeDebevec (python3, or $SMHDR_PYTHON, with cv2).
 // 2. Real static brackets, against a plain weighted merge of the same exposures.
+// 3. The example bracket against its truth.
 // Data: $SMHDR_DATA or ../shared/data; what is absent is skipped, saying so.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -211,5 +212,23 @@ async function still(): Promise<void> {
   }
 }
 
+/** The repository's own bracket, three stops apart, against the truth that it was rendered from. */
+async function example(): Promise<void> {
+  const folder = join(root, "examples", "bracket");
+  const bracket = await readBracket([1, 2, 3].map((i) => join(folder, `exposure-${i}.jpg`)));
+  const truth = (await readRadiance(join(folder, "truth.hdr"))).data as Float32Array;
+  const results = [(await mergeRadiance(bracket)).data];
+  for (const model of models) results.push((await model.run(bracket)).data);
+  bracket.close();
+  say("\nThe example bracket: PSNR-mu and PSNR-l in dB");
+  const clamped = (data: Float32Array) => data.map((v) => Math.min(1, Math.max(0, v)));
+  for (const [i, name] of names.filter((each) => each !== "reference" && each !== "opencv").entries()) {
+    const [psnrMu, psnrL] = [muLaw, undefined].map((curve) => psnr(clamped(results[i]), clamped(truth), curve));
+    say(name.padEnd(34) + wide(psnrMu) + wide(psnrL));
+    if (values.json) console.log(JSON.stringify({ name: `quality/example/${name}`, psnrMu, psnrL }));
+  }
+}
+
 await dynamic();
 await still();
+await example();
