@@ -1,0 +1,17 @@
+// Small linear pictures of photographs: means of square blocks.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace smhdr {
+
+/// Adds rows [y0, y0 + rows) of an image of `width` RGB pixels, interleaved codes, to `sums`: interleaved sums of the
+/// linear light of scale x scale blocks, ceil(width / scale) of them a row, row 0 first. `table`: the linear light of
+/// every code.
+void add_to_proxy(const uint8_t* codes, std::span<const float> table, int64_t width, int64_t y0, int64_t rows,
+                  int64_t scale, float* sums);
+void add_to_proxy(const uint16_t* codes, std::span<const float> table, int64_t width, int64_t y0, int64_t rows,
+                  int64_t scale, float* sums);
+
+}  // namespace smhdr
