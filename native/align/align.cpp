@@ -17,11 +17,13 @@ namespace {
 
 using namespace align;
 
-constexpr int64_t kShortestSide = 48;                                // below it there is too little to judge by
-constexpr int64_t kMostPoints = 60'000, kMostCoarsePoints = 20'000;  // textured pixels looked at: finest scale, others
+constexpr int64_t kMostPixels = 1 << 30;  // of an image, whose pixels the kernels count with 32 bits
+constexpr int64_t kShortestSide = 48;     // below it there is too little to judge by
+constexpr int64_t kMostPoints = 30'000, kMostCoarsePoints = 12'000;  // textured pixels looked at: finest scale, others
 constexpr int64_t kPerspectiveSide = 200;  // longer side from which a scale can tell perspective
 constexpr int64_t kJudgedSide = 200;
 constexpr std::array<size_t, 3> kCandidates = {24, 6, 3};  // first guesses followed on the coarsest scales
+constexpr double kHopeful = 0.6;                           // of the best guess's score: what lies below is not followed
 constexpr int64_t kFewestBlocks = 12;
 constexpr double kLeastOverlap = 0.03;      // of the held-out texture, seen well by both exposures
 constexpr double kFirmOverlap = 0.25;       // below it a match with the reference is checked against a neighbour's
@@ -123,12 +125,14 @@ Matrix Aligner::coarse(int64_t fixed, int64_t moving) {
       double score;
     };
     std::vector<Rated> rated;
+    const auto is_known = [&](const Matrix& warp) {
+      return std::any_of(rated.begin(), rated.end(), [&](const Rated& r) { return p.grid.distance(r.warp, warp) < 1; });
+    };
     for (const Matrix& guess : guesses) {
       const Matrix start = round == 0 ? refine(p, guess, AlignModel::translation, 3, kRough, pool_) : guess;
+      if (round == 0 && is_known(start)) continue;
       const Matrix warp = refine(p, start, AlignModel::similarity, 5, kRough, pool_);
-      const bool known =
-          std::any_of(rated.begin(), rated.end(), [&](const Rated& r) { return p.grid.distance(r.warp, warp) < 1; });
-      if (!plausible(warp) || known) continue;
+      if (!plausible(warp) || is_known(warp)) continue;
       const Verdict verdict = judge(p.points.held_out, look(p, warp, pool_));
       rated.push_back({warp, verdict.correlation * std::sqrt(verdict.overlap)});
     }
@@ -138,7 +142,8 @@ Matrix Aligner::coarse(int64_t fixed, int64_t moving) {
     });
     const size_t kept = round + 1 < kCandidates.size() ? kCandidates[round + 1] : 1;
     guesses.clear();
-    for (size_t i = 0; i < std::min(kept, rated.size()); ++i) guesses.push_back(rated[i].warp);
+    for (size_t i = 0; i < std::min(kept, rated.size()) && rated[i].score >= kHopeful * rated[0].score; ++i)
+      guesses.push_back(rated[i].warp);
   }
   return guesses.empty() ? kIdentity : guesses.front();
 }
@@ -242,6 +247,8 @@ Result<std::vector<ExposureAlignment>> align_bracket(std::span<const AlignImage>
     if (image.data == nullptr || image.width < 1 || image.height < 1 || image.width != images[0].width ||
         image.height != images[0].height)
       return invalid_argument("images: expected pixels, all of one size");
+    if (image.width > kMostPixels / image.height)
+      return invalid_argument("images: expected at most " + std::to_string(kMostPixels) + " pixels");
     if (image.channels != 1 && image.channels != 3)
       return invalid_argument("images: expected 1 or 3 channels, got " + std::to_string(image.channels));
   }

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "ops/cpu/align_points.h"
+#include "ops/cpu/align_kernels.h"
 
 namespace smhdr::align {
 

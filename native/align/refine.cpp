@@ -131,7 +131,7 @@ Selection select_points(const Level& reference, int64_t most_points) {
             return a.strength != b.strength ? a.strength > b.strength : a.y != b.y ? a.y < b.y : a.x < b.x;
           };
           const size_t kept = std::min(per_cell, cell.size());
-          std::partial_sort(cell.begin(), cell.begin() + kept, cell.end(), better);
+          if (kept < cell.size()) std::nth_element(cell.begin(), cell.begin() + kept, cell.end(), better);
           for (size_t k = 0; k < kept; ++k) {
             points.x.push_back(float(cell[k].x));
             points.y.push_back(float(cell[k].y));

@@ -1,7 +1,8 @@
 // Interpolation and normal equations over many points at once. Of interpolation the loads cost most: four points' rows
 // of four pixels are read as vectors and turned over in registers.
-#include "ops/cpu/align_points.h"
+#include "ops/cpu/align_kernels.h"
 
+#include "ops/cpu/align_rows.h"
 #include "ops/cpu/vector.h"
 
 namespace smhdr::cpu::SMHDR_ISA {
@@ -10,9 +11,11 @@ namespace {
 static_assert(kPointGroup % kLanes == 0);
 
 typedef float Four __attribute__((vector_size(16)));
+typedef int32_t Ints __attribute__((vector_size(16)));
 typedef float FourAny __attribute__((vector_size(16), aligned(4), may_alias));
 
 SMHDR_INLINE Four load4(const float* p) { return *reinterpret_cast<const FourAny*>(p); }
+SMHDR_INLINE void store4(float* p, Four v) { *reinterpret_cast<FourAny*>(p) = v; }
 SMHDR_INLINE Four four(float f) { return Four{f, f, f, f}; }
 
 /// Catmull-Rom's weights of the pixels at -1, 0, 1 and 2 for a position t in [0, 1), and their slopes.
@@ -33,29 +36,28 @@ SMHDR_INLINE void turn_over(Four* v) {
 template <bool Gradient>
 void sample(const AlignField& field, const float* h, const AlignPoints& points, const AlignSamples& out) {
   const float right = static_cast<float>(field.width - 2), bottom = static_cast<float>(field.height - 2);
-  const int64_t width = field.width;
+  const int32_t width = static_cast<int32_t>(field.width);  // fields have a few million pixels
   for (int64_t i = 0; i < points.count; i += 4) {
     const Four px = load4(points.x + i), py = load4(points.y + i);
     const Four d = 1.0f / (h[6] * px + h[7] * py + h[8]);
     const Four x = (h[0] * px + h[1] * py + h[2]) * d, y = (h[3] * px + h[4] * py + h[5]) * d;
-    const float* at[4];
-    Four fx, fy;
-    bool seen[4];
-    for (int k = 0; k < 4; ++k) {
-      // Written so that NaN fails too. What is not seen reads the first pixels.
-      const bool inside = x[k] >= 1.0f && y[k] >= 1.0f && x[k] < right && y[k] < bottom;
-      const int32_t x0 = inside ? static_cast<int32_t>(x[k]) : 1, y0 = inside ? static_cast<int32_t>(y[k]) : 1;
-      fx[k] = inside ? x[k] - static_cast<float>(x0) : 0, fy[k] = inside ? y[k] - static_cast<float>(y0) : 0;
-      seen[k] = inside && field.valid[(y0 + (fy[k] >= 0.5f)) * width + x0 + (fx[k] >= 0.5f)];
-      at[k] = field.value + (y0 - 1) * width + x0 - 1;
-    }
+    // Written so that NaN fails too. What is not seen reads the first pixels.
+    const Ints inside = (x >= 1.0f) & (y >= 1.0f) & (x < right) & (y < bottom);
+    const Four sx = inside ? x : four(1), sy = inside ? y : four(1);
+    const Ints x0 = __builtin_convertvector(sx, Ints), y0 = __builtin_convertvector(sy, Ints);
+    const Four fx = sx - __builtin_convertvector(x0, Four), fy = sy - __builtin_convertvector(y0, Four);
+    const Ints corner = (y0 - 1) * width + x0 - 1;
+    const Ints nearest = (y0 - (fy >= 0.5f)) * width + x0 - (fx >= 0.5f);  // a true comparison is -1
+    const Ints valid = {field.valid[nearest[0]], field.valid[nearest[1]], field.valid[nearest[2]],
+                        field.valid[nearest[3]]};
+    const Ints seen = inside & (valid != 0);
     Four wx[4], wy[4], ux[4], uy[4];
     weights(fx, wx, ux);
     weights(fy, wy, uy);
     Four column[4] = {}, slope[4] = {};
     for (int row = 0; row < 4; ++row) {
       Four v[4];
-      for (int k = 0; k < 4; ++k) v[k] = load4(at[k] + row * width);
+      for (int k = 0; k < 4; ++k) v[k] = load4(field.value + corner[k] + row * width);
       turn_over(v);
       for (int c = 0; c < 4; ++c) {
         column[c] += wy[row] * v[c];
@@ -67,10 +69,8 @@ void sample(const AlignField& field, const float* h, const AlignPoints& points, 
       value += wx[c] * column[c];
       if constexpr (Gradient) dx += ux[c] * column[c], dy += wx[c] * slope[c];
     }
-    for (int k = 0; k < 4; ++k) {
-      out.value[i + k] = seen[k] ? value[k] : __builtin_nanf("");
-      if constexpr (Gradient) out.dx[i + k] = seen[k] ? dx[k] : 0, out.dy[i + k] = seen[k] ? dy[k] : 0;
-    }
+    store4(out.value + i, seen ? value : four(__builtin_nanf("")));
+    if constexpr (Gradient) store4(out.dx + i, seen ? dx : four(0)), store4(out.dy + i, seen ? dy : four(0));
   }
 }
 
@@ -90,7 +90,8 @@ void sample_points(const AlignField& field, const float* warp, const AlignPoints
 /// Derivatives of the residual by the unknowns, times the root of the weight, for one group of lanes.
 template <int Unknowns>
 SMHDR_INLINE void derivatives(Vec fx, Vec fy, Vec gx, Vec gy, const float* warp, Vec* j) {
-  const Vec d = 1.0f / (warp[6] * fx + warp[7] * fy + 1.0f);
+  const Vec depth = warp[6] * fx + warp[7] * fy + 1.0f;
+  const Vec d = 1.0f / (depth != 0.0f ? depth : splat(1));  // nothing is seen there
   gx *= d, gy *= d;
   if constexpr (Unknowns == 8) {
     const Vec u = (warp[0] * fx + warp[1] * fy + warp[2]) * d, v = (warp[3] * fx + warp[4] * fy + warp[5]) * d;
@@ -173,6 +174,6 @@ void sum_points(const AlignPoints& points, const AlignSamples& samples, const Cu
 
 }  // namespace
 
-const AlignKernels align_kernels = {sample_points, sum_points};
+const AlignKernels align_kernels = {luminance_row, halve_row, level_row, sample_points, sum_points};
 
 }  // namespace smhdr::cpu::SMHDR_ISA

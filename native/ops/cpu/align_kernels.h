@@ -1,4 +1,4 @@
-// What alignment computes for every textured point, one copy per instruction set.
+// What alignment computes for every pixel of its scales and for every textured point, one copy per instruction set.
 #pragma once
 
 #include <cstdint>
@@ -46,7 +46,26 @@ struct AlignSums {
   double a[36], b[8];
 };
 
+/// Rows of one scale: linear luminance, and the share of it that is clipped (a plane each).
+struct AlignRows {
+  const float *luminance[4], *clipped[4];
+};
+
+/// When a pixel counts as clipped or black, and what is added before the logarithm; linear light.
+struct AlignLimits {
+  float clipped, clipped_share, black, log_offset;
+};
+
 struct AlignKernels {
+  /// Luminance, in [0, 1], and clipping of a row of `channels` (1 or 3) interleaved linear values; NaN and infinities
+  /// count as clipped.
+  void (*luminance)(const float* in, int64_t channels, int64_t width, const AlignLimits& limits, float* luminance,
+                    float* clipped);
+  /// A row of half the size by the binomial filter 1 3 3 1 in both directions, from four of `in_width`; edges repeat.
+  void (*halve)(const AlignRows& rows, int64_t in_width, int64_t out_width, float* luminance, float* clipped);
+  /// Smoothed (1 2 1 in both directions, from three rows; edges repeat) log luminance, and whether the pixel is neither
+  /// clipped nor black.
+  void (*level)(const AlignRows& rows, int64_t width, const AlignLimits& limits, float* value, uint8_t* valid);
   /// Catmull-Rom interpolation at the points, moved by `warp` (3x3, pixels to pixels).
   void (*sample)(const AlignField& field, const float* warp, const AlignPoints& points, const AlignSamples& out);
   /// Sums of the normal equations of Tukey's biweight with the limit `tukey`; `warp` (3x3) in the frame.
