@@ -18,12 +18,11 @@ constexpr float kResidualRange = 2.0f;   // natural-log units to either side
 /// Where a cumulative count reaches `share` of the total, in cells, linear inside a cell.
 float quantile(const int* counts, int64_t total, float share) {
   const float wanted = share * float(total);
-  int64_t before = 0;
-  for (int cell = 0; cell < kCells; ++cell) {
-    if (counts[cell] > 0 && float(before + counts[cell]) >= wanted)
+  const int reached = int(std::ceil(wanted));
+  int before = 0;
+  for (int cell = 0; cell < kCells; before += counts[cell++])
+    if (counts[cell] > 0 && before + counts[cell] >= reached)
       return float(cell) + (wanted - float(before)) / float(counts[cell]);
-    before += counts[cell];
-  }
   return float(kCells);
 }
 

@@ -9,7 +9,8 @@
 namespace smhdr::align {
 namespace {
 
-constexpr int64_t kCell = 8;              // points are spread by taking the best of each 8x8 cell
+constexpr int64_t kCell = 8;  // points are spread by taking the best of each 8x8 cell
+constexpr int64_t kMostPerCell = 32;
 constexpr float kLeastGradient = 0.004f;  // natural-log units per pixel
 constexpr int64_t kChunk = 4096;          // points summed together: fixed, so that results do not depend on threads
 constexpr float kTukey = 4.685f;          // 95 % efficiency for normal noise
@@ -100,7 +101,7 @@ bool solve(const cpu::AlignSums& sums, int n, double* y) {
 Selection select_points(const Level& reference, int64_t most_points) {
   const int64_t width = reference.width, height = reference.height;
   const int64_t cells = ((width + kCell - 1) / kCell) * ((height + kCell - 1) / kCell);
-  const size_t per_cell = size_t(std::clamp<int64_t>(most_points / std::max<int64_t>(cells, 1), 2, 32));
+  const size_t per_cell = size_t(std::clamp<int64_t>(most_points / std::max<int64_t>(cells, 1), 2, kMostPerCell));
   const int64_t block = std::clamp<int64_t>(reference.longer_side() / 24 / kCell * kCell, kCell, 4 * kCell);
   const int64_t across = (width + block - 1) / block;
 
@@ -109,7 +110,7 @@ Selection select_points(const Level& reference, int64_t most_points) {
     float strength;
     int32_t x, y;
   };
-  std::vector<Candidate> cell;
+  Candidate cell[kMostPerCell];
   for (int64_t by = 0; by * block < height; ++by)
     for (int64_t bx = 0; bx < across; ++bx) {
       // Every fourth block along a row, shifted by two from row to row.
@@ -117,7 +118,7 @@ Selection select_points(const Level& reference, int64_t most_points) {
       const int64_t bottom = std::min((by + 1) * block, height), right = std::min((bx + 1) * block, width);
       for (int64_t y0 = by * block; y0 < bottom; y0 += kCell)
         for (int64_t x0 = bx * block; x0 < right; x0 += kCell) {
-          cell.clear();
+          size_t kept = 0;
           for (int64_t y = std::max<int64_t>(y0, 1); y < std::min({y0 + kCell, bottom, height - 1}); ++y)
             for (int64_t x = std::max<int64_t>(x0, 1); x < std::min({x0 + kCell, right, width - 1}); ++x) {
               const int64_t i = y * width + x;
@@ -125,13 +126,14 @@ Selection select_points(const Level& reference, int64_t most_points) {
               const float dx = 0.5f * (reference.value[i + 1] - reference.value[i - 1]);
               const float dy = 0.5f * (reference.value[i + width] - reference.value[i - width]);
               const float strength = dx * dx + dy * dy;
-              if (strength > kLeastGradient * kLeastGradient) cell.push_back({strength, int32_t(x), int32_t(y)});
+              if (!(strength > kLeastGradient * kLeastGradient)) continue;
+              // The strongest so far, in order; of equal ones the first.
+              if (kept == per_cell && !(strength > cell[kept - 1].strength)) continue;
+              if (kept < per_cell) ++kept;
+              size_t k = kept - 1;
+              for (; k > 0 && strength > cell[k - 1].strength; --k) cell[k] = cell[k - 1];
+              cell[k] = {strength, int32_t(x), int32_t(y)};
             }
-          const auto better = [](const Candidate& a, const Candidate& b) {
-            return a.strength != b.strength ? a.strength > b.strength : a.y != b.y ? a.y < b.y : a.x < b.x;
-          };
-          const size_t kept = std::min(per_cell, cell.size());
-          if (kept < cell.size()) std::nth_element(cell.begin(), cell.begin() + kept, cell.end(), better);
           for (size_t k = 0; k < kept; ++k) {
             points.x.push_back(float(cell[k].x));
             points.y.push_back(float(cell[k].y));
