@@ -1,5 +1,5 @@
-// Pixels in and out: proxies of photographs, scanlines of Radiance files. Called on strips of rows; short enough to run
-// at once, without a task.
+// Pixels in and out: proxies of photographs and their histograms, scanlines of Radiance files. Called on strips of
+// rows; short enough to run at once, without a task.
 #include <string>
 #include <vector>
 
@@ -44,6 +44,20 @@ Napi::Value proxy_add(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
+/// countLevels(rgb, counts): see smhdr/proxy.h; `counts` says how many bins there are.
+Napi::Value count(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!is(info[0], napi_float32_array) || !is(info[1], napi_uint32_array))
+    refuse(env, "countLevels: expected (rgb, counts).");
+  const Napi::Float32Array rgb = info[0].As<Napi::Float32Array>();
+  Napi::Uint32Array counts = info[1].As<Napi::Uint32Array>();
+  if (rgb.ElementLength() % 3 != 0 || counts.ElementLength() % 3 != 0 || counts.ElementLength() < 9 ||
+      counts.ElementLength() > 3u << 20)
+    refuse(env, "countLevels: expected RGB values, and counts for three channels.");
+  count_levels({rgb.Data(), rgb.ElementLength()}, int64_t(counts.ElementLength()) / 3 - 2, counts.Data());
+  return env.Undefined();
+}
+
 /// encodeRgbe(rgb, width, out) -> bytes: see smhdr/radiance_hdr.h. `rgb` holds whole lines.
 Napi::Value encode_rgbe(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -65,6 +79,7 @@ Napi::Value encode_rgbe(const Napi::CallbackInfo& info) {
 
 void init_pixels(Napi::Env env, Napi::Object exports) {
   exports.Set("proxyAdd", Napi::Function::New(env, proxy_add, "proxyAdd"));
+  exports.Set("countLevels", Napi::Function::New(env, count, "countLevels"));
   exports.Set("encodeRgbe", Napi::Function::New(env, encode_rgbe, "encodeRgbe"));
 }
 

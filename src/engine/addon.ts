@@ -86,6 +86,11 @@ export interface Addon {
     scale: number,
     sums: Float32Array,
   ): void;
+  /**
+   * Counts interleaved linear RGB in even bins of the light's square root, clamped to [0, 1]: `counts` takes 2 more than the bins of
+   * each channel, bin b at b + 1.
+   */
+  countLevels(rgb: Float32Array, counts: Uint32Array): void;
   /** Codes whole lines as a Radiance file's, run-length coded where the format allows it; returns the bytes. */
   encodeRgbe(rgb: Float32Array, width: number, out: Uint8Array): number;
 
