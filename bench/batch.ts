@@ -1,7 +1,10 @@
-// Throughput of `smhdr batch` on brackets of three 2-megapixel JPEGs, against a shell loop over `smhdr merge` and against the
-// same merge by OpenCV in Python on as many processes; and how busy the network's engine is kept:
-//   npx tsx bench/batch.ts [--brackets 24] [--jobs 2] [--rounds 3] [--only loop|batch|opencv|network] [--json]
-// The contenders take turns; each writes Radiance HDR files, for OpenCV comes without OpenEXR. SMHDR_PYTHON names a Python with cv2 and numpy.
+// Throughput of `smhdr batch` on brackets of three 2-megapixel JPEGs, against a shell loop over `smhdr merge` and against OpenCV
+// in Python on as many processes; and how busy the network's engine is kept:
+//   npx tsx bench/batch.ts [--brackets 24] [--jobs 2] [--rounds 3] [--only loop|batch|same|mtb|network] [--json]
+// The peers: `same` is our merge written with OpenCV and numpy (peers/opencv_same_merge.py: homographies, ghosts rejected by the same
+// formulas); `mtb` is a cheaper, different one (peers/opencv_batch.py: AlignMTB + MergeDebevec, shifts alone, no ghosts rejected).
+// What each makes of the example bracket is compared with its truth. The contenders take turns; each writes Radiance HDR files, for
+// OpenCV comes without OpenEXR. SMHDR_PYTHON names a Python with cv2 and numpy.
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -9,6 +12,9 @@ import { availableParallelism, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import sharp from "sharp";
+import { readRadiance } from "../src/codec/read-radiance.js";
+import { muLaw } from "../src/measure/mu-law.js";
+import { psnr } from "../src/measure/psnr.js";
 
 const { values } = parseArgs({
   options: {
@@ -92,10 +98,21 @@ async function loop(out: string, brackets: readonly string[][]): Promise<Run> {
   return timed("bash", ["-e"], `${lines.join("\n")}\n`);
 }
 
-async function opencv(out: string, brackets: readonly string[][], python: string): Promise<Run> {
+async function peer(script: string, out: string, brackets: readonly string[][], python: string): Promise<Run> {
   await mkdir(out);
   const list = brackets.map((paths, i) => [join(out, `${i}.hdr`), ...paths].join("\t")).join("\n");
-  return timed(python, [join(root, "bench", "peers", "opencv_batch.py"), String(jobs)], list);
+  return timed(python, [join(root, "bench", "peers", script), String(jobs)], list);
+}
+
+const example = [1, 2, 3].map((exposure) => join(root, "examples", "bracket", `exposure-${exposure}.jpg`));
+
+/** PSNR of a result of the example bracket, in dB; undefined for one on another scale. */
+async function quality(path: string): Promise<{ psnrMu: number; psnrL: number } | undefined> {
+  const truth = (await readRadiance(join(root, "examples", "bracket", "truth.hdr"))).data as Float32Array;
+  const data = (await readRadiance(path)).data as Float32Array;
+  if (Math.abs(Math.log2(median([...data]) / median([...truth]))) > 0.5) return undefined;
+  const [psnrMu, psnrL] = [muLaw, undefined].map((curve) => Number(psnr(data, truth, curve).toFixed(2)));
+  return { psnrMu, psnrL };
 }
 
 const median = (list: readonly number[]) => [...list].sort((a, b) => a - b)[list.length >> 1];
@@ -107,7 +124,15 @@ try {
   const contenders: Readonly<Record<string, (out: string) => Promise<Run>>> = {
     batch: (out) => batch(out, ["--method", "radiance"]),
     loop: (out) => loop(out, brackets),
-    ...(python && hasOpenCv && { opencv: (out: string) => opencv(out, brackets, python) }),
+    ...(python &&
+      hasOpenCv && {
+        same: (out: string) => peer("opencv_same_merge.py", out, brackets, python),
+        mtb: (out: string) => peer("opencv_batch.py", out, brackets, python),
+      }),
+  };
+  const onExample: Readonly<Record<string, (out: string) => Promise<Run>>> = {
+    batch: (out) => loop(out, [example]), // as the batch merges it, byte for byte
+    ...(python && hasOpenCv && { same: (out: string) => peer("opencv_same_merge.py", out, [example], python) }),
   };
   const chosen = Object.keys(contenders).filter((name) => !values.only || name === values.only);
   const results: Record<string, Run[]> = Object.fromEntries(chosen.map((name) => [name, []]));
@@ -121,6 +146,12 @@ try {
       await rm(out, { recursive: true });
     }
   }
+  const qualities: Record<string, Awaited<ReturnType<typeof quality>>> = {};
+  for (const name of chosen.filter((name) => onExample[name])) {
+    const out = join(folder, `example-${name}`);
+    await onExample[name](out);
+    qualities[name] = await quality(join(out, "0.hdr"));
+  }
   const rows = chosen.map((contender) => {
     const seconds = median(results[contender].map((run) => run.seconds));
     return {
@@ -129,6 +160,7 @@ try {
       seconds: Number(seconds.toFixed(2)),
       perMinute: Number(((60 * count) / seconds).toFixed(1)),
       cores: Number(median(results[contender].map(({ cores }) => cores)).toFixed(2)),
+      ...qualities[contender],
       // What a busy machine leaves alone, more or less.
       processorSecondsEach: Number(
         median(results[contender].map((run) => (run.cores * run.seconds) / count)).toFixed(3),

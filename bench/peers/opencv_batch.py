@@ -1,5 +1,6 @@
 """OpenCV's AlignMTB and MergeDebevec over many brackets: opencv_batch.py PROCESSES; on stdin a bracket a line, OUTPUT.hdr and
-its photographs, separated by tabs. The exposure times (three stops apart) and the camera's curve are given: finding them would take longer.
+its photographs, separated by tabs. Not smhdr's merge, but a cheaper one: it shifts only and rejects no ghosts (opencv_same_merge.py does
+what smhdr does). The exposure times (three stops apart) and the camera's curve are given: finding them would take longer.
 """
 
 import sys

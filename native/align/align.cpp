@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -16,19 +17,24 @@ namespace {
 
 using namespace align;
 
-constexpr int64_t kShortestSide = 48;      // below it there is too little to judge by
-constexpr int64_t kMostPoints = 60'000;    // textured pixels looked at on one scale
+constexpr int64_t kMostPixels = 1 << 30;  // of an image, whose pixels the kernels count with 32 bits
+constexpr int64_t kShortestSide = 48;     // below it there is too little to judge by
+constexpr int64_t kMostPoints = 30'000, kMostCoarsePoints = 12'000;  // textured pixels looked at: finest scale, others
 constexpr int64_t kPerspectiveSide = 200;  // longer side from which a scale can tell perspective
 constexpr int64_t kJudgedSide = 200;
 constexpr std::array<size_t, 3> kCandidates = {24, 6, 3};  // first guesses followed on the coarsest scales
+constexpr double kHopeful = 0.6;                           // of the best guess's score: what lies below is not followed
 constexpr int64_t kFewestBlocks = 12;
 constexpr double kLeastOverlap = 0.03;      // of the held-out texture, seen well by both exposures
 constexpr double kFirmOverlap = 0.25;       // below it a match with the reference is checked against a neighbour's
 constexpr double kLeastCorrelation = 0.35;  // unrelated pictures stay near 0
 constexpr double kStillCorrelation = 0.2;   // enough to say that nothing moved
 constexpr double kSignificance = 4;
-constexpr double kLeastGain = 0.03;     // of the robust cost: "clearly better" than unaligned
-constexpr double kRicherGain = 0.005;   // of the robust cost: what a richer model must bring
+constexpr double kLeastGain = 0.03;    // of the robust cost: "clearly better" than unaligned
+constexpr double kRicherGain = 0.005;  // of the robust cost: what a richer model must bring
+// A step shorter than this, in pixels of its scale, ends a fit: where a finer scale goes on, and on the finest.
+constexpr double kRough = 0.02, kFine = 0.005;
+constexpr int kSimplerSteps = 4;        // what explains the pixels takes fewer; what does not creeps on for long
 constexpr double kLargestMotion = 0.3;  // of the longer side
 constexpr double kWorseRegion = -3;     // significance from which a part of the image got worse
 // Mean movement below which the camera stood on something, whose pixels are better kept exact than interpolated: in
@@ -71,7 +77,8 @@ class Aligner {
   Found align(int64_t fixed, int64_t moving);
   /// Whether the two exposures, aligned before, agree better by their own match than by the warp `other`.
   bool contradicts(int64_t fixed, int64_t moving, const Found& own, const Matrix& other) {
-    return compare(pair(fixed, moving, own.level), other, own.taken(), pool_).significance > kSignificance;
+    const Pair p = pair(fixed, moving, own.level);
+    return compare(p.points.held_out, look(p, other, pool_), look(p, own.taken(), pool_)).significance > kSignificance;
   }
 
  private:
@@ -85,8 +92,9 @@ class Aligner {
     if (p.levels.empty()) p.levels = build_pyramid(images_[index], pool_);
     if (!points || !p.points.empty()) return;
     p.points.resize(p.levels.size());
-    pool_.parallel_for(int64_t(p.levels.size()),
-                       [&](int64_t level, int) { p.points[level] = select_points(p.levels[level], kMostPoints); });
+    pool_.parallel_for(int64_t(p.levels.size()), [&](int64_t level, int) {
+      p.points[level] = select_points(p.levels[level], level == 0 ? kMostPoints : kMostCoarsePoints);
+    });
   }
   Matrix coarse(int64_t fixed, int64_t moving);
   bool plausible(const Matrix& warp) const {
@@ -117,13 +125,15 @@ Matrix Aligner::coarse(int64_t fixed, int64_t moving) {
       double score;
     };
     std::vector<Rated> rated;
+    const auto is_known = [&](const Matrix& warp) {
+      return std::any_of(rated.begin(), rated.end(), [&](const Rated& r) { return p.grid.distance(r.warp, warp) < 1; });
+    };
     for (const Matrix& guess : guesses) {
-      const Matrix start = round == 0 ? refine(p, guess, AlignModel::translation, 3, pool_) : guess;
-      const Matrix warp = refine(p, start, AlignModel::similarity, 5, pool_);
-      const bool known =
-          std::any_of(rated.begin(), rated.end(), [&](const Rated& r) { return p.grid.distance(r.warp, warp) < 1; });
-      if (!plausible(warp) || known) continue;
-      const Verdict verdict = judge(p, warp, pool_);
+      const Matrix start = round == 0 ? refine(p, guess, AlignModel::translation, 3, kRough, pool_) : guess;
+      if (round == 0 && is_known(start)) continue;
+      const Matrix warp = refine(p, start, AlignModel::similarity, 5, kRough, pool_);
+      if (!plausible(warp) || is_known(warp)) continue;
+      const Verdict verdict = judge(p.points.held_out, look(p, warp, pool_));
       rated.push_back({warp, verdict.correlation * std::sqrt(verdict.overlap)});
     }
     // Guesses that cannot be told apart stay in order: the identity first.
@@ -132,7 +142,8 @@ Matrix Aligner::coarse(int64_t fixed, int64_t moving) {
     });
     const size_t kept = round + 1 < kCandidates.size() ? kCandidates[round + 1] : 1;
     guesses.clear();
-    for (size_t i = 0; i < std::min(kept, rated.size()); ++i) guesses.push_back(rated[i].warp);
+    for (size_t i = 0; i < std::min(kept, rated.size()) && rated[i].score >= kHopeful * rated[0].score; ++i)
+      guesses.push_back(rated[i].warp);
   }
   return guesses.empty() ? kIdentity : guesses.front();
 }
@@ -148,44 +159,59 @@ Found Aligner::align(int64_t fixed, int64_t moving) {
     if (stopped()) return found;
     const Pair p = pair(fixed, moving, level);
     const int steps = level == 0 ? 8 : 6;
-    similarity = refine(p, similarity, AlignModel::similarity, steps, pool_);
+    const double tolerance = level == 0 ? kFine : kRough;
+    similarity = refine(p, similarity, AlignModel::similarity, kSimplerSteps, tolerance, pool_);
     if (levels[level].longer_side() < kPerspectiveSide) {
       homography = similarity;
     } else {
-      homography = refine(p, homography, AlignModel::homography, steps, pool_);
+      homography = refine(p, homography, AlignModel::homography, steps, tolerance, pool_);
       if (!plausible(homography)) homography = similarity;
     }
   }
   if (!plausible(similarity)) return found;
   const Pair finest = pair(fixed, moving, 0);
   // The similarity's shift at the centre is where the pure translation starts.
-  translation = refine(finest, {1, 0, similarity[2], 0, 1, similarity[5], 0, 0, 1}, AlignModel::translation, 8, pool_);
+  translation = refine(finest, {1, 0, similarity[2], 0, 1, similarity[5], 0, 0, 1}, AlignModel::translation,
+                       kSimplerSteps, kFine, pool_);
 
+  struct Looked {
+    size_t level;
+    Matrix warp;
+    View view;
+  };
+  std::deque<Looked> looked;
+  const auto view = [&](size_t level, const Matrix& warp) -> const View& {
+    for (const Looked& l : looked)
+      if (l.level == level && l.warp == warp) return l.view;
+    return looked.emplace_back(level, warp, look(pair(fixed, moving, level), warp, pool_)).view;
+  };
+  const auto verdict_on = [&](size_t level, const Matrix& warp) {
+    return judge(prepared_[fixed].points[level].held_out, view(level, warp));
+  };
   // Judged on the scale where the two agree best: in a dark exposure the finest one may show little but noise.
   size_t judged = 0;
   for (size_t level = 0; level < levels.size() && (level == 0 || levels[level].longer_side() >= kJudgedSide); ++level) {
-    const Verdict verdict = judge(pair(fixed, moving, level), similarity, pool_);
+    const Verdict verdict = verdict_on(level, similarity);
     if (level == 0 || verdict.correlation > found.after.correlation) found.after = verdict, judged = level;
   }
   found.level = judged;
-  const Pair p = pair(fixed, moving, judged);
-  found.before = judge(p, kIdentity, pool_);
+  found.before = verdict_on(judged, kIdentity);
   if (found.after.overlap < kLeastOverlap || found.after.blocks < kFewestBlocks) return found;
-  const auto improves = [&](const Pair& at, const Matrix& from, const Matrix& to, double least_gain) {
-    const Comparison c = compare(at, from, to, pool_);
+  const auto improves = [&](size_t level, const Matrix& from, const Matrix& to, double least_gain) {
+    const Comparison c = compare(prepared_[fixed].points[level].held_out, view(level, from), view(level, to));
     return c.significance > kSignificance && c.worst_region > kWorseRegion && c.cost_b < (1 - least_gain) * c.cost_a;
   };
 
   // A camera that moves shifts or turns the whole picture before it tilts it: unless that alone helps, what a
   // homography explains is something else (a scanner's distortion, things that move).
   const auto take = [&](AlignModel model, const Matrix& warp) { found.model = model, found.warp = warp; };
-  const bool shifted = improves(p, kIdentity, translation, kLeastGain);
+  const bool shifted = improves(judged, kIdentity, translation, kLeastGain);
   if (shifted) take(AlignModel::translation, translation);
-  if (improves(p, kIdentity, similarity, kLeastGain) &&
-      (!shifted || improves(finest, translation, similarity, kRicherGain)))
+  if (improves(judged, kIdentity, similarity, kLeastGain) &&
+      (!shifted || improves(0, translation, similarity, kRicherGain)))
     take(AlignModel::similarity, similarity);
-  if (found.model != AlignModel::identity && improves(finest, found.warp, homography, kRicherGain) &&
-      improves(p, kIdentity, homography, kLeastGain))
+  if (found.model != AlignModel::identity && improves(0, found.warp, homography, kRicherGain) &&
+      improves(judged, kIdentity, homography, kLeastGain))
     take(AlignModel::homography, homography);
 
   if (found.model == AlignModel::identity) {
@@ -195,7 +221,7 @@ Found Aligner::align(int64_t fixed, int64_t moving) {
     if (!still) found.warp = similarity;
     return found;
   }
-  found.after = judge(p, found.warp, pool_);
+  found.after = verdict_on(judged, found.warp);
   const bool related =
       found.after.correlation > kLeastCorrelation && found.after.correlation >= found.before.correlation;
   if (full_.distances(kIdentity, found.warp).mean < std::max(kStillPixels, kStillProxyPixels * scale_))
@@ -221,6 +247,8 @@ Result<std::vector<ExposureAlignment>> align_bracket(std::span<const AlignImage>
     if (image.data == nullptr || image.width < 1 || image.height < 1 || image.width != images[0].width ||
         image.height != images[0].height)
       return invalid_argument("images: expected pixels, all of one size");
+    if (image.width > kMostPixels / image.height)
+      return invalid_argument("images: expected at most " + std::to_string(kMostPixels) + " pixels");
     if (image.channels != 1 && image.channels != 3)
       return invalid_argument("images: expected 1 or 3 channels, got " + std::to_string(image.channels));
   }

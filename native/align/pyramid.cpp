@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "core/cpu_isa.h"
+#include "ops/cpu/align_kernels.h"
+
 namespace smhdr::align {
 namespace {
 
@@ -24,39 +27,34 @@ void for_rows(int64_t height, ThreadPool& pool, const auto& body) {
   });
 }
 
+const cpu::AlignKernels& kernels() { return cpu::align_kernels(cpu_isa()); }
+constexpr cpu::AlignLimits kLimits = {kClipped, kClippedShare, kBlack, kLogOffset};
+
+/// Rows y, y + 1, ... of a plane; the edge repeats.
+cpu::AlignRows rows_from(const Plane& plane, int64_t y) {
+  cpu::AlignRows rows;
+  for (int64_t j = 0; j < 4; ++j) {
+    const int64_t at = std::clamp<int64_t>(y + j, 0, plane.height - 1) * plane.width;
+    rows.luminance[j] = &plane.luminance[at], rows.clipped[j] = &plane.clipped[at];
+  }
+  return rows;
+}
+
 Plane load(const AlignImage& image, ThreadPool& pool) {
   Plane plane(image.width, image.height);
   for_rows(image.height, pool, [&](int64_t y) {
-    const float* in = image.data + y * image.width * image.channels;
-    for (int64_t x = 0; x < image.width; ++x, in += image.channels) {
-      const float brightest = image.channels == 3 ? std::max({in[0], in[1], in[2]}) : in[0];
-      const float sum = image.channels == 3 ? 0.25f * in[0] + 0.5f * in[1] + 0.25f * in[2] : in[0];
-      // NaN and infinities count as clipped.
-      const bool good = brightest < kClipped && std::isfinite(sum);
-      plane.luminance[y * image.width + x] = std::isfinite(sum) ? std::clamp(sum, 0.0f, 1.0f) : 1.0f;
-      plane.clipped[y * image.width + x] = good ? 0.0f : 1.0f;
-    }
+    const int64_t at = y * image.width;
+    kernels().luminance(image.data + at * image.channels, image.channels, image.width, kLimits, &plane.luminance[at],
+                        &plane.clipped[at]);
   });
   return plane;
 }
 
-/// Half the size by the binomial filter 1 3 3 1 in both directions; the edge repeats.
 Plane halve(const Plane& in, ThreadPool& pool) {
   Plane out(in.width / 2, in.height / 2);
   for_rows(out.height, pool, [&](int64_t y) {
-    const auto reduce = [&](const std::vector<float>& from, std::vector<float>& to) {
-      const float* rows[4];
-      for (int64_t j = 0; j < 4; ++j) rows[j] = &from[std::clamp<int64_t>(2 * y - 1 + j, 0, in.height - 1) * in.width];
-      const auto column = [&](int64_t x) {
-        x = std::clamp<int64_t>(x, 0, in.width - 1);
-        return rows[0][x] + rows[3][x] + 3.0f * (rows[1][x] + rows[2][x]);
-      };
-      for (int64_t x = 0; x < out.width; ++x)
-        to[y * out.width + x] =
-            (column(2 * x - 1) + column(2 * x + 2) + 3.0f * (column(2 * x) + column(2 * x + 1))) * (1.0f / 64.0f);
-    };
-    reduce(in.luminance, out.luminance);
-    reduce(in.clipped, out.clipped);
+    const int64_t at = y * out.width;
+    kernels().halve(rows_from(in, 2 * y - 1), in.width, out.width, &out.luminance[at], &out.clipped[at]);
   });
   return out;
 }
@@ -66,17 +64,8 @@ Level finish(const Plane& in, double step, ThreadPool& pool) {
   level.value.resize(in.width * in.height);
   level.valid.resize(in.width * in.height);
   for_rows(in.height, pool, [&](int64_t y) {
-    const int64_t above = std::max<int64_t>(y - 1, 0) * in.width, here = y * in.width,
-                  below = std::min(y + 1, in.height - 1) * in.width;
-    const auto smooth = [&](const std::vector<float>& from, int64_t x) {
-      const auto column = [&](int64_t i) { return from[above + i] + 2.0f * from[here + i] + from[below + i]; };
-      return (column(std::max<int64_t>(x - 1, 0)) + 2.0f * column(x) + column(std::min(x + 1, in.width - 1))) / 16.0f;
-    };
-    for (int64_t x = 0; x < in.width; ++x) {
-      const float luminance = smooth(in.luminance, x);
-      level.value[here + x] = std::log(luminance + kLogOffset);
-      level.valid[here + x] = luminance > kBlack && smooth(in.clipped, x) < kClippedShare;
-    }
+    const int64_t at = y * in.width;
+    kernels().level(rows_from(in, y - 1), in.width, kLimits, &level.value[at], &level.valid[at]);
   });
   return level;
 }

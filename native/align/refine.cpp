@@ -1,38 +1,51 @@
 #include "align/refine.h"
 
 #include <algorithm>
-#include <limits>
+#include <array>
+#include <cmath>
 
-#include "align/photometric.h"
+#include "core/cpu_isa.h"
 
 namespace smhdr::align {
 namespace {
 
-constexpr int64_t kCell = 8;              // points are spread by taking the best of each 8x8 cell
+constexpr int64_t kCell = 8;  // points are spread by taking the best of each 8x8 cell
+constexpr int64_t kMostPerCell = 32;
 constexpr float kLeastGradient = 0.004f;  // natural-log units per pixel
 constexpr int64_t kChunk = 4096;          // points summed together: fixed, so that results do not depend on threads
 constexpr float kTukey = 4.685f;          // 95 % efficiency for normal noise
-constexpr float kUnseen = std::numeric_limits<float>::quiet_NaN();
 
-void for_chunks(int64_t points, ThreadPool& pool, const auto& body) {
-  pool.parallel_for((points + kChunk - 1) / kChunk,
-                    [&](int64_t chunk, int) { body(chunk, chunk * kChunk, std::min(points, (chunk + 1) * kChunk)); });
+static_assert(kChunk % cpu::kPointGroup == 0);
+
+const cpu::AlignKernels& kernels() { return cpu::align_kernels(cpu_isa()); }
+
+std::array<float, 9> as_floats(const Matrix& m) {
+  std::array<float, 9> out;
+  std::copy(m.begin(), m.end(), out.begin());
+  return out;
 }
 
 struct Samples {
   std::vector<float> value, dx, dy;
 };
 
-void take_samples(const Points& points, const Level& moving, const Matrix& on_pixels, ThreadPool& pool, Samples& out) {
-  out.value.resize(points.size()), out.dx.resize(points.size()), out.dy.resize(points.size());
-  for_chunks(points.size(), pool, [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const Position p = apply(on_pixels, points.x[i], points.y[i]);
-      Sample s;
-      const bool seen = sample(moving, float(p.x), float(p.y), s);
-      out.value[i] = seen ? s.value : kUnseen;
-      out.dx[i] = seen ? s.dx : 0, out.dy[i] = seen ? s.dy : 0;
-    }
+/// The chunk of points from `begin` on, and where their samples go.
+cpu::AlignPoints chunk_of(const Points& points, int64_t begin) {
+  const int64_t count = std::min<int64_t>(kChunk, int64_t(points.x.size()) - begin);
+  return {&points.x[begin], &points.y[begin], &points.position[begin], count};
+}
+int64_t chunks_of(const Points& points) { return (int64_t(points.x.size()) + kChunk - 1) / kChunk; }
+
+void take_samples(const Points& points, const Level& moving, const Matrix& on_pixels, ThreadPool& pool, Samples& out,
+                  bool gradients) {
+  const std::array<float, 9> warp = as_floats(on_pixels);
+  const cpu::AlignField field{moving.value.data(), moving.valid.data(), moving.width, moving.height};
+  out.value.resize(points.x.size());
+  if (gradients) out.dx.resize(points.x.size()), out.dy.resize(points.x.size());
+  pool.parallel_for(chunks_of(points), [&](int64_t chunk, int) {
+    const int64_t begin = chunk * kChunk;
+    kernels().sample(field, warp.data(), chunk_of(points, begin),
+                     {&out.value[begin], gradients ? &out.dx[begin] : nullptr, gradients ? &out.dy[begin] : nullptr});
   });
 }
 
@@ -42,59 +55,34 @@ float tukey_cost(float z) {
   return 1.0f - q * q * q;
 }
 
-/// The normal equations of all eight parameters of a homography: upper triangle, then the right-hand side.
-struct Normal {
-  double a[36] = {}, b[8] = {};
-  void add(const Normal& other) {
-    for (int i = 0; i < 36; ++i) a[i] += other.a[i];
-    for (int i = 0; i < 8; ++i) b[i] += other.b[i];
-  }
-};
-
-/// Directions in the space of the eight parameters that a model may move in.
-struct Basis {
-  int size;
-  double columns[8][8];
-};
-Basis basis_of(AlignModel model) {
-  Basis basis{};
-  const auto add = [&](int i, double vi, int j = 0, double vj = 0) {
-    basis.columns[basis.size][j] += vj;
-    basis.columns[basis.size++][i] += vi;
-  };
-  if (model == AlignModel::homography) {
-    for (int i = 0; i < 8; ++i) add(i, 1);
-  } else if (model != AlignModel::identity) {
-    add(2, 1), add(5, 1);
-    if (model == AlignModel::similarity) add(0, 1, 4, 1), add(3, 1, 1, -1);
-  }
-  return basis;
+int unknowns_of(AlignModel model) {
+  return model == AlignModel::homography ? 8 : model == AlignModel::similarity ? 4 : 2;
 }
 
-/// Solves the normal equations inside the model by Cholesky; false where they are singular.
-bool solve(const Normal& normal, const Basis& basis, double* step) {
-  double full[8][8];
-  for (int i = 0, k = 0; i < 8; ++i)
-    for (int j = i; j < 8; ++j, ++k) full[i][j] = full[j][i] = normal.a[k];
-  const int n = basis.size;
-  double a[8][8] = {}, y[8] = {};
-  for (int r = 0; r < n; ++r) {
-    for (int i = 0; i < 8; ++i) y[r] += basis.columns[r][i] * normal.b[i];
-    for (int c = 0; c < n; ++c)
-      for (int i = 0; i < 8; ++i)
-        for (int j = 0; j < 8; ++j) a[r][c] += basis.columns[r][i] * full[i][j] * basis.columns[c][j];
+/// What a step in the unknowns of cpu::AlignSums adds to the warp.
+Matrix change_of(int unknowns, const double* step) {
+  if (unknowns == 2) return {0, 0, step[0], 0, 0, step[1], 0, 0, 0};
+  if (unknowns == 4) return {step[2], -step[3], step[0], step[3], step[2], step[1], 0, 0, 0};
+  return {step[0], step[1], step[2], step[3], step[4], step[5], step[6], step[7], 0};
+}
+
+/// Solves the normal equations by Cholesky; false where they are singular, as far as sums of floats can tell.
+bool solve(const cpu::AlignSums& sums, int n, double* y) {
+  constexpr double kSingular = 1e-7;
+  double a[8][8], largest = 0;
+  for (int r = 0, k = 0; r < n; ++r) {
+    y[r] = sums.b[r];
+    for (int c = r; c < n; ++c) a[c][r] = sums.a[k++];
+    largest = std::max(largest, a[r][r]);
   }
-  double largest = 0;
-  for (int r = 0; r < n; ++r) largest = std::max(largest, a[r][r]);
   for (int c = 0; c < n; ++c) {
     double d = a[c][c] * (1 + 1e-9);
     for (int k = 0; k < c; ++k) d -= a[c][k] * a[c][k];
-    if (!(d > 1e-9 * largest)) return false;
+    if (!(d > kSingular * largest)) return false;
     a[c][c] = std::sqrt(d);
     for (int r = c + 1; r < n; ++r) {
-      double s = a[r][c];
-      for (int k = 0; k < c; ++k) s -= a[r][k] * a[c][k];
-      a[r][c] = s / a[c][c];
+      for (int k = 0; k < c; ++k) a[r][c] -= a[r][k] * a[c][k];
+      a[r][c] /= a[c][c];
     }
   }
   for (int r = 0; r < n; ++r) {
@@ -105,10 +93,6 @@ bool solve(const Normal& normal, const Basis& basis, double* step) {
     for (int k = r + 1; k < n; ++k) y[r] -= a[k][r] * y[k];
     y[r] /= a[r][r];
   }
-  for (int i = 0; i < 8; ++i) {
-    step[i] = 0;
-    for (int r = 0; r < n; ++r) step[i] += basis.columns[r][i] * y[r];
-  }
   return true;
 }
 
@@ -117,7 +101,7 @@ bool solve(const Normal& normal, const Basis& basis, double* step) {
 Selection select_points(const Level& reference, int64_t most_points) {
   const int64_t width = reference.width, height = reference.height;
   const int64_t cells = ((width + kCell - 1) / kCell) * ((height + kCell - 1) / kCell);
-  const size_t per_cell = size_t(std::clamp<int64_t>(most_points / std::max<int64_t>(cells, 1), 2, 32));
+  const size_t per_cell = size_t(std::clamp<int64_t>(most_points / std::max<int64_t>(cells, 1), 2, kMostPerCell));
   const int64_t block = std::clamp<int64_t>(reference.longer_side() / 24 / kCell * kCell, kCell, 4 * kCell);
   const int64_t across = (width + block - 1) / block;
 
@@ -126,7 +110,7 @@ Selection select_points(const Level& reference, int64_t most_points) {
     float strength;
     int32_t x, y;
   };
-  std::vector<Candidate> cell;
+  Candidate cell[kMostPerCell];
   for (int64_t by = 0; by * block < height; ++by)
     for (int64_t bx = 0; bx < across; ++bx) {
       // Every fourth block along a row, shifted by two from row to row.
@@ -134,7 +118,7 @@ Selection select_points(const Level& reference, int64_t most_points) {
       const int64_t bottom = std::min((by + 1) * block, height), right = std::min((bx + 1) * block, width);
       for (int64_t y0 = by * block; y0 < bottom; y0 += kCell)
         for (int64_t x0 = bx * block; x0 < right; x0 += kCell) {
-          cell.clear();
+          size_t kept = 0;
           for (int64_t y = std::max<int64_t>(y0, 1); y < std::min({y0 + kCell, bottom, height - 1}); ++y)
             for (int64_t x = std::max<int64_t>(x0, 1); x < std::min({x0 + kCell, right, width - 1}); ++x) {
               const int64_t i = y * width + x;
@@ -142,85 +126,83 @@ Selection select_points(const Level& reference, int64_t most_points) {
               const float dx = 0.5f * (reference.value[i + 1] - reference.value[i - 1]);
               const float dy = 0.5f * (reference.value[i + width] - reference.value[i - width]);
               const float strength = dx * dx + dy * dy;
-              if (strength > kLeastGradient * kLeastGradient) cell.push_back({strength, int32_t(x), int32_t(y)});
+              if (!(strength > kLeastGradient * kLeastGradient)) continue;
+              // The strongest so far, in order; of equal ones the first.
+              if (kept == per_cell && !(strength > cell[kept - 1].strength)) continue;
+              if (kept < per_cell) ++kept;
+              size_t k = kept - 1;
+              for (; k > 0 && strength > cell[k - 1].strength; --k) cell[k] = cell[k - 1];
+              cell[k] = {strength, int32_t(x), int32_t(y)};
             }
-          const auto better = [](const Candidate& a, const Candidate& b) {
-            return a.strength != b.strength ? a.strength > b.strength : a.y != b.y ? a.y < b.y : a.x < b.x;
-          };
-          const size_t kept = std::min(per_cell, cell.size());
-          std::partial_sort(cell.begin(), cell.begin() + kept, cell.end(), better);
           for (size_t k = 0; k < kept; ++k) {
             points.x.push_back(float(cell[k].x));
             points.y.push_back(float(cell[k].y));
-            points.value.push_back(reference.value[cell[k].y * width + cell[k].x]);
+            points.position.push_back(Photometric::position_of(reference.value[cell[k].y * width + cell[k].x]));
             points.block.push_back(int32_t(by * across + bx));
           }
         }
+    }
+  for (Points* points : {&selection.fit, &selection.held_out})
+    while (points->x.size() % cpu::kPointGroup != 0) {
+      points->x.push_back(cpu::kNowhere), points->y.push_back(cpu::kNowhere);
+      points->position.push_back(0);
     }
   selection.fit.across = selection.held_out.across = across;
   selection.fit.blocks = selection.held_out.blocks = across * ((height + block - 1) / block);
   return selection;
 }
 
-Matrix refine(const Pair& pair, Matrix warp, AlignModel model, int most_steps, ThreadPool& pool) {
+Matrix refine(const Pair& pair, Matrix warp, AlignModel model, int most_steps, double tolerance, ThreadPool& pool) {
   const Points& points = pair.points.fit;
-  const Basis basis = basis_of(model);
+  const int unknowns = unknowns_of(model);
+  const Grid& grid = pair.grid;
+  const Position origin = grid.to_frame(0, 0);
+  const cpu::AlignFrame frame{float(1 / grid.pixels_x), float(origin.x),      float(1 / grid.pixels_y),
+                              float(origin.y),          float(grid.pixels_x), float(grid.pixels_y)};
   Samples samples;
   Photometric curve;
-  std::vector<Normal> partial((points.size() + kChunk - 1) / kChunk);
+  std::vector<cpu::AlignSums> partial(chunks_of(points));
   for (int step = 0; step < most_steps; ++step) {
-    take_samples(points, pair.moving, pair.grid.on_pixels(warp), pool, samples);
-    if (!curve.fit(points.value, samples.value)) return warp;
-    for_chunks(points.size(), pool, [&](int64_t chunk, int64_t begin, int64_t end) {
-      Normal sum;
-      for (int64_t i = begin; i < end; ++i) {
-        if (std::isnan(samples.value[i])) continue;
-        const auto [expected, inverse_sigma] = curve.predict(points.value[i]);
-        const float z = (samples.value[i] - expected) * inverse_sigma;
-        const float q = 1.0f - z * z / (kTukey * kTukey);
-        if (q <= 0) continue;
-        // Position in the frame, and the derivative of the warped position by the eight parameters.
-        const Position f = pair.grid.to_frame(points.x[i], points.y[i]);
-        const double d = 1 / (warp[6] * f.x + warp[7] * f.y + 1);
-        const double u = (warp[0] * f.x + warp[1] * f.y + warp[2]) * d,
-                     v = (warp[3] * f.x + warp[4] * f.y + warp[5]) * d;
-        const double gx = samples.dx[i] * pair.grid.pixels_x * inverse_sigma * d;
-        const double gy = samples.dy[i] * pair.grid.pixels_y * inverse_sigma * d;
-        const double g = -(gx * u + gy * v);
-        const double j[8] = {gx * f.x, gx * f.y, gx, gy * f.x, gy * f.y, gy, g * f.x, g * f.y};
-        const double weight = double(q) * q;
-        for (int r = 0, k = 0; r < 8; ++r) {
-          const double wr = weight * j[r];
-          for (int c = r; c < 8; ++c) sum.a[k++] += wr * j[c];
-          sum.b[r] -= wr * z;
-        }
-      }
-      partial[chunk] = sum;
+    take_samples(points, pair.moving, grid.on_pixels(warp), pool, samples, true);
+    if (!curve.fit(points.position, samples.value)) return warp;
+    const std::array<float, 9> in_frame = as_floats(warp);
+    pool.parallel_for(chunks_of(points), [&](int64_t chunk, int) {
+      const int64_t begin = chunk * kChunk;
+      kernels().sum(chunk_of(points, begin), {&samples.value[begin], &samples.dx[begin], &samples.dy[begin]},
+                    curve.table(), in_frame.data(), frame, kTukey, unknowns, partial[chunk]);
     });
-    Normal total;
-    for (const Normal& sum : partial) total.add(sum);
+    cpu::AlignSums total{};
+    for (const cpu::AlignSums& sum : partial) {
+      for (int k = 0; k < unknowns * (unknowns + 1) / 2; ++k) total.a[k] += sum.a[k];
+      for (int k = 0; k < unknowns; ++k) total.b[k] += sum.b[k];
+    }
     double change[8];
-    if (!solve(total, basis, change)) return warp;
+    if (!solve(total, unknowns, change)) return warp;
+    const Matrix difference = change_of(unknowns, change);
     Matrix next = warp;
-    for (int i = 0; i < 8; ++i) next[i] += change[i];
-    const double moved = pair.grid.distance(warp, next);
+    for (int i = 0; i < 9; ++i) next[i] += difference[i];
+    const double moved = grid.distance(warp, next);
     // A wild step means that the pixels do not determine the model.
-    if (!(moved < 0.25 * std::max(pair.grid.columns, pair.grid.rows))) return warp;
+    if (!(moved < 0.25 * std::max(grid.columns, grid.rows))) return warp;
     warp = next;
-    if (moved < 0.003) break;
+    if (moved < tolerance) break;
   }
   return warp;
 }
 
-Verdict judge(const Pair& pair, const Matrix& warp, ThreadPool& pool) {
-  const Points& held = pair.points.held_out;
-  Samples fitted, samples;
-  Photometric curve;
+View look(const Pair& pair, const Matrix& warp, ThreadPool& pool) {
   const Matrix on_pixels = pair.grid.on_pixels(warp);
-  take_samples(pair.points.fit, pair.moving, on_pixels, pool, fitted);
-  if (held.size() == 0 || !curve.fit(pair.points.fit.value, fitted.value)) return {};
-  take_samples(held, pair.moving, on_pixels, pool, samples);
+  Samples fitted, samples;
+  View view;
+  take_samples(pair.points.fit, pair.moving, on_pixels, pool, fitted, false);
+  view.seen = view.curve.fit(pair.points.fit.position, fitted.value);
+  take_samples(pair.points.held_out, pair.moving, on_pixels, pool, samples, false);
+  view.value = std::move(samples.value);
+  return view;
+}
 
+Verdict judge(const Points& held, const View& view) {
+  if (held.size() == 0 || !view.seen) return {};
   Verdict verdict;
   double pp = 0, oo = 0, po = 0;
   int64_t seen = 0;
@@ -228,9 +210,9 @@ Verdict judge(const Pair& pair, const Matrix& warp, ThreadPool& pool) {
     double n = 0, w = 0, p = 0, o = 0, bpp = 0, boo = 0, bpo = 0;
     int64_t i = begin;
     for (; i < held.size() && held.block[i] == held.block[begin]; ++i) {
-      if (std::isnan(samples.value[i])) continue;
-      const auto [expected, inverse_sigma] = curve.predict(held.value[i]);
-      const double weight = double(inverse_sigma) * inverse_sigma, e = expected, s = samples.value[i];
+      if (std::isnan(view.value[i])) continue;
+      const auto [expected, inverse_sigma] = view.curve.predict(held.position[i]);
+      const double weight = double(inverse_sigma) * inverse_sigma, e = expected, s = view.value[i];
       n += 1, w += weight, p += weight * e, o += weight * s;
       bpp += weight * e * e, boo += weight * s * s, bpo += weight * e * s;
     }
@@ -248,17 +230,8 @@ Verdict judge(const Pair& pair, const Matrix& warp, ThreadPool& pool) {
   return verdict;
 }
 
-Comparison compare(const Pair& pair, const Matrix& a, const Matrix& b, ThreadPool& pool) {
-  const Points& held = pair.points.held_out;
-  Samples fitted, samples_a, samples_b;
-  Photometric curve_a, curve_b;
-  take_samples(pair.points.fit, pair.moving, pair.grid.on_pixels(a), pool, fitted);
-  const bool seen_a = curve_a.fit(pair.points.fit.value, fitted.value);
-  take_samples(pair.points.fit, pair.moving, pair.grid.on_pixels(b), pool, fitted);
-  if (!seen_a || !curve_b.fit(pair.points.fit.value, fitted.value)) return {};
-  take_samples(held, pair.moving, pair.grid.on_pixels(a), pool, samples_a);
-  take_samples(held, pair.moving, pair.grid.on_pixels(b), pool, samples_b);
-
+Comparison compare(const Points& held, const View& a, const View& b) {
+  if (!a.seen || !b.seen) return {};
   Comparison result;
   struct Differences {
     double sum = 0, squares = 0, count = 0;
@@ -277,10 +250,10 @@ Comparison compare(const Pair& pair, const Matrix& a, const Matrix& b, ThreadPoo
     double block_a = 0, block_b = 0;
     int64_t n = 0, i = begin;
     for (; i < held.size() && held.block[i] == held.block[begin]; ++i) {
-      if (std::isnan(samples_a.value[i]) || std::isnan(samples_b.value[i])) continue;
-      const auto [expected, inverse_sigma] = curve_b.predict(held.value[i]);
-      block_a += tukey_cost((samples_a.value[i] - curve_a.predict(held.value[i]).value) * inverse_sigma);
-      block_b += tukey_cost((samples_b.value[i] - expected) * inverse_sigma);
+      if (std::isnan(a.value[i]) || std::isnan(b.value[i])) continue;
+      const auto [expected, inverse_sigma] = b.curve.predict(held.position[i]);
+      block_a += tukey_cost((a.value[i] - a.curve.predict(held.position[i]).value) * inverse_sigma);
+      block_b += tukey_cost((b.value[i] - expected) * inverse_sigma);
       ++n;
     }
     begin = i;

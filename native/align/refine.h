@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "align/photometric.h"
 #include "align/pyramid.h"
 #include "align/warp.h"
 #include "smhdr/align.h"
@@ -11,12 +12,13 @@
 
 namespace smhdr::align {
 
-/// Textured, well-exposed pixels of the reference, in reading order of square blocks.
+/// Textured, well-exposed pixels of the reference, in reading order of square blocks, with where each stands in the
+/// brightness curve.
 struct Points {
-  std::vector<float> x, y, value;
+  std::vector<float> x, y, position;  // filled up to whole groups of the kernels by places where nothing is seen
   std::vector<int32_t> block;
   int64_t across = 0, blocks = 0;  // blocks in a row, and in all
-  int64_t size() const { return int64_t(x.size()); }
+  int64_t size() const { return int64_t(block.size()); }
 };
 
 /// Three quarters of the blocks, spread evenly, fit the warp; the rest judges it.
@@ -33,9 +35,18 @@ struct Pair {
 };
 
 /// Minimises Tukey's biweight of (moving(W(x)) - curve(reference(x))) / sigma over the fit points, forward-additive,
-/// from `start`; the brightness curve and its spread are refitted at every step. Returns the start where nothing can be
-/// seen. (Baker and Matthews, "Lucas-Kanade 20 years on", 2004.)
-Matrix refine(const Pair& pair, Matrix start, AlignModel model, int most_steps, ThreadPool& pool);
+/// from `start`, until a step is shorter than `tolerance` (pixels of this scale); the brightness curve and its spread
+/// are refitted at every step. Returns the start where nothing can be seen. (Baker and Matthews, "Lucas-Kanade 20 years
+/// on", 2004.)
+Matrix refine(const Pair& pair, Matrix start, AlignModel model, int most_steps, double tolerance, ThreadPool& pool);
+
+/// The other exposure as the points see it through one warp.
+struct View {
+  bool seen = false;         // whether there is a curve
+  Photometric curve;         // by the fit points
+  std::vector<float> value;  // at the held-out points; NaN where it shows nothing
+};
+View look(const Pair& pair, const Matrix& warp, ThreadPool& pool);
 
 /// How the held-out points see a warp.
 struct Verdict {
@@ -45,7 +56,7 @@ struct Verdict {
   double overlap = 0;
   int64_t blocks = 0;
 };
-Verdict judge(const Pair& pair, const Matrix& warp, ThreadPool& pool);
+Verdict judge(const Points& held_out, const View& view);
 
 /// Mean robust cost of two warps on the held-out points that both see, each with its own brightness curve, at b's
 /// spread.
@@ -56,6 +67,6 @@ struct Comparison {
   /// The same of that ninth of the image where b does worst: far below 0, b is worse there.
   double worst_region = 0;
 };
-Comparison compare(const Pair& pair, const Matrix& a, const Matrix& b, ThreadPool& pool);
+Comparison compare(const Points& held_out, const View& a, const View& b);
 
 }  // namespace smhdr::align

@@ -11,6 +11,10 @@ import type { BracketTask, MergeSettings, TaskResult } from "./task.js";
 
 // The process that BracketPool starts: merges one bracket after the other, and asks before it uses the engine.
 
+/** Bytes of pixels that may wait for the garbage collector between brackets, and their part of the memory for pixels. */
+const MOST_WAITING = 80 * 1024 ** 2;
+const WAITING_SHARE = 1 / 16;
+
 const tell = (message: FromProcess) =>
   new Promise<void>((resolve) => {
     if (process.connected) process.send?.(message, undefined, undefined, () => resolve());
@@ -113,8 +117,10 @@ process.on("message", async (message: ToProcess) => {
   else if (message.kind === "turn") grant();
   else {
     const reply = await answer(message).catch(describe);
-    // Pixels of a bracket are large and few: nothing would make the collector run before the next one's are made.
-    globalThis.gc?.();
+    // Pixels of a bracket are large and few: nothing would make the collector run before the next one's are made. A collection
+    // costs a small bracket a fifth of its time, so that what is little beside the memory for all may wait.
+    const waiting = Math.min(MOST_WAITING, message.limits.memory * WAITING_SHARE);
+    if (process.memoryUsage().arrayBuffers > waiting) globalThis.gc?.();
     await tell(reply);
   }
 });

@@ -74,6 +74,26 @@ export interface Addon {
     threads: number,
   ): NativeTask<void>;
 
+  /**
+   * Adds whole rows of codes, from row y0 on, to sums of the linear light of scale x scale blocks; `table` holds the light of
+   * every code.
+   */
+  proxyAdd(
+    codes: Uint8Array | Uint16Array,
+    table: Float32Array,
+    width: number,
+    y0: number,
+    scale: number,
+    sums: Float32Array,
+  ): void;
+  /**
+   * Counts interleaved linear RGB in even bins of the light's square root, clamped to [0, 1]: `counts` takes 2 more than the bins of
+   * each channel, bin b at b + 1.
+   */
+  countLevels(rgb: Float32Array, counts: Uint32Array): void;
+  /** Codes whole lines as a Radiance file's, run-length coded where the format allows it; returns the bytes. */
+  encodeRgbe(rgb: Float32Array, width: number, out: Uint8Array): number;
+
   createMeter(threads: number): NativeMeter;
   /**
    * One sample of what this machine can do at most: operations of fp32 multiply-adds or of products of bfloat16 pairs (0
@@ -192,15 +212,17 @@ export function loadAddon(): Addon {
   return load().addon;
 }
 
-/** Whether the native addon can be loaded. */
-export function hasAddon(): boolean {
+/** The native addon where it can be loaded: for what is only slower without it. */
+export function optionalAddon(): Addon | undefined {
   try {
-    load();
-    return true;
+    return load().addon;
   } catch {
-    return false;
+    return undefined;
   }
 }
+
+/** Whether the native addon can be loaded. */
+export const hasAddon = (): boolean => optionalAddon() !== undefined;
 
 /** The file the addon was loaded from. Throws as loadAddon does. */
 export function addonPath(): string {

@@ -3,10 +3,11 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { decodePhotograph, readHeader } from "../../src/bracket/decode.js";
-import { estimateRatios, orderByLight } from "../../src/bracket/exposure-ratio.js";
+import { countLevels, estimateRatios, orderByLight } from "../../src/bracket/exposure-ratio.js";
 import { type Candidate, findExposureValues } from "../../src/bracket/exposure-value.js";
 import { ProxyBuilder } from "../../src/bracket/proxy.js";
 import { readBracket } from "../../src/bracket/read-bracket.js";
+import { hasAddon } from "../../src/engine/addon.js";
 import { HEIGHT, photograph, type Shot, shoot, WIDTH } from "./photographs.js";
 
 function proxyOf(shot: Shot) {
@@ -48,6 +49,13 @@ describe("ratios from pixels alone", () => {
   it("a linear scene is told as linear, and nothing in common as nothing", () => {
     near(estimateRatios([proxyOf({ stops: -2 }), proxyOf({ stops: 0 })]).toneCurve, 0, 0.3);
     assert.deepEqual(estimateRatios([proxyOf({ stops: -30 }), proxyOf({ stops: 0 })]).stops, [Number.NaN]);
+  });
+
+  it("with and without the addon the levels are counted the same", (t) => {
+    if (!hasAddon()) return t.skip("no addon here");
+    const light = Float32Array.from({ length: 300_000 }, (_, i) => ((i * 40503) % 65537) / 60000 - 0.02);
+    light.set([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0, 1, 1e-40], 9);
+    assert.deepEqual(countLevels(light), countLevels(light, null));
   });
 
   it("the order is found", () => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { PROXY_PIXELS, ProxyBuilder, proxyScale } from "../../src/bracket/proxy.js";
 import { linearTable, toLinear } from "../../src/bracket/transfer.js";
+import { optionalAddon } from "../../src/engine/addon.js";
 
 it("a proxy has at most two million pixels, by the smallest whole factor", () => {
   for (const [width, height, wanted] of [
@@ -44,6 +45,40 @@ it("a proxy pixel is the mean linear light of its block, at ragged edges too, ho
       }
     }
   }
+});
+
+it("with and without the addon a proxy is the same, bit for bit", (t) => {
+  const addon = optionalAddon();
+  if (!addon) return t.skip("no addon here");
+  const [width, height] = [2101, 1001];
+  const codes = Array.from({ length: width * height * 3 }, (_, i) => (i * 40503) % 65536);
+  for (const rows of [Uint16Array.from(codes), Uint8Array.from(codes)]) {
+    const both: Float32Array[] = [null, addon].map((given) => {
+      const builder = new ProxyBuilder(width, height, { transfer: "srgb", primaries: "srgb" }, given);
+      for (let y = 0; y < height; y += 13) builder.add(rows.subarray(y * width * 3, (y + 13) * width * 3));
+      return builder.finish().data;
+    });
+    assert.deepEqual(both[1], both[0]);
+  }
+});
+
+it("the addon refuses rows and sums that do not fit", (t) => {
+  const addon = optionalAddon();
+  if (!addon) return t.skip("no addon here");
+  const table = linearTable("srgb", 8);
+  for (const [codes, width, y0, scale, sums] of [
+    [10, 3, 0, 1, 27],
+    [9, 0, 0, 1, 27],
+    [9, 3, -1, 1, 27],
+    [9, 3, 0, 0, 27],
+    [9, 3, 0, 1, 2],
+    [9, 3, 5, 1, 27],
+  ]) {
+    const call = () => addon.proxyAdd(new Uint8Array(codes), table, width, y0, scale, new Float32Array(sums));
+    assert.throws(call, { code: "INVALID_ARGUMENT" });
+  }
+  const call = () => addon.proxyAdd(new Uint16Array(9), table, 3, 0, 1, new Float32Array(27));
+  assert.throws(call, { code: "INVALID_ARGUMENT" });
 });
 
 it("transfer functions go from 0 to 1, rise, and pass through their known points", () => {

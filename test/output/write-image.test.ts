@@ -5,9 +5,11 @@ import { join } from "node:path";
 import { test } from "node:test";
 import sharp from "sharp";
 import { readRadiance } from "../../src/codec/read-radiance.js";
+import { optionalAddon } from "../../src/engine/addon.js";
 import type { Radiance } from "../../src/image.js";
 import { toneMap } from "../../src/output/tone-map.js";
 import { OUTPUT_EXTENSIONS, writeImage } from "../../src/output/write-image.js";
+import { encoderOf } from "../../src/output/write-radiance-hdr.js";
 import { hasCommand, readWithOpenCv, someRadiance, temporaryFolder } from "./radiance.js";
 
 const METADATA = {
@@ -54,6 +56,42 @@ test("linear files come back within their precision, whatever the size", async (
     assert.ok(relativeError(await back("half.exr"), radiance.data) <= HALF);
     assert.ok(relativeError(await back("rgbe.hdr"), radiance.data) <= RGBE);
   }
+});
+
+test("with and without the addon Radiance lines are the same, byte for byte", (t) => {
+  const addon = optionalAddon();
+  if (!addon) return t.skip("no addon here");
+  const special = [
+    0,
+    -1,
+    Number.NaN,
+    Number.POSITIVE_INFINITY,
+    1e-40,
+    2 ** -126,
+    255.49 / 256,
+    255.5 / 256,
+    3e38,
+    1e38,
+  ];
+  for (const width of [1, 7, 8, 9, 127, 128, 129, 500, 4000, 32767, 32768]) {
+    const lines = 3;
+    // Noise, runs of every length, slopes that repeat each byte a few times, and what floats can be besides.
+    const rgb = Float32Array.from({ length: width * lines * 3 }, (_, i) => {
+      const x = Math.floor(i / 3) % width;
+      if (x % 11 === 3) return special[(i * 7) % special.length];
+      const kind = Math.floor(x / 300) % 3;
+      if (kind === 0) return ((i * 2654435761) % 4294967296) / 2 ** 31;
+      return kind === 1 ? Math.floor(Math.sqrt(x)) / 100 : 0.5 + Math.floor(x / (1 + (x % 5))) / 3000;
+    });
+    const both: Uint8Array[] = [null, addon].map((given) => {
+      const out = new Uint8Array(lines * (4 + 4 * (width + Math.ceil(width / 128))));
+      return out.subarray(0, encoderOf(width, given)(rgb, out));
+    });
+    assert.deepEqual(both[1], both[0]);
+  }
+  const short = () => addon.encodeRgbe(new Float32Array(30), 10, new Uint8Array(47));
+  assert.throws(short, { code: "INVALID_ARGUMENT" });
+  assert.throws(() => addon.encodeRgbe(new Float32Array(31), 10, new Uint8Array(999)), { code: "INVALID_ARGUMENT" });
 });
 
 test("OpenCV reads what was written", async (t) => {
