@@ -16,21 +16,25 @@ class Session {
   /// processor without it (cpu_has_bf16()).
   static Result<std::unique_ptr<Session>> create(const ParameterMap& parameters, std::shared_ptr<ThreadPool> pool,
                                                  Precision precision = Precision::fp32);
+  /// On any device; `pool` is one that the ops use, if they do.
+  static Result<std::unique_ptr<Session>> create(const ParameterMap& parameters, std::unique_ptr<Ops> ops,
+                                                 std::shared_ptr<ThreadPool> pool = nullptr);
   ~Session();
 
   const NetworkConfig& config() const { return config_; }
   /// The instruction set or device the ops run on.
   const char* device() const;
-  /// See forward() in network.h. Concurrent calls take turns.
+  /// See forward() in network.h, but all tensors are the host's. Concurrent calls take turns. Out of memory on a
+  /// device: the session can go on with smaller pictures.
   Status run(const ForwardInput& input, Tensor out, const struct Progress* progress = nullptr);
 
  private:
   Session() = default;
   NetworkConfig config_;
-  ParameterMap parameters_;
-  std::unique_ptr<float[]> storage_;
-  std::shared_ptr<ThreadPool> pool_;
+  std::shared_ptr<ThreadPool> pool_;  // outlives the ops, and they what they hold
   std::unique_ptr<Ops> ops_;
+  std::unique_ptr<class Buffer> storage_;  // of the parameters
+  ParameterMap parameters_;
   std::unique_ptr<class Composed> composed_;  // for the last run's number of exposures
   std::mutex turn_;
 };
