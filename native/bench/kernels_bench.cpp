@@ -201,14 +201,10 @@ void add_kernels(Bench& bench) {
     add("exposure_attention/backward", 4 * C * C, backward, exposure_backward);
     // Mean, variance, scaling, gain: a multiply-add each.
     add("layer_norm", 4 * C, forward, [](Field& f) { f.ops->layer_norm(f.x(), f.norm(kBlock + "norm1"), f.out()); });
-    // Two exposures' pixels and four logits read, radiance written; for a channel two blends, a quotient, a logarithm, a sigmoid.
-    add("prior", 3 * 24, 2 * 6 + 4 + 3, [](Field& f) {
-      static constexpr float knee[] = {0.5f, 0.9f};
-      f.ops->prior({f.x(4), {f.x(6), f.x(6), f.x(6)}, knee, f.out(3)});
-    });
-    add("prior/backward", 3 * 24, 2 * 6 + 4 + 2 * 3 + 4, [](Field& f) {
-      static constexpr float knee[] = {0.5f, 0.9f};
-      f.ops->prior_backward({{f.x(4), {f.x(6), f.x(6), f.x(6)}, knee, f.out(3)}, f.x(3), f.out(4)});
+    // Four logits and the prior's pixels read, radiance written; for a channel a quotient, a logarithm, a blend, a sigmoid.
+    add("prior", 3 * 22, 6 + 4 + 3, [](Field& f) { f.ops->prior({f.x(4), f.x(6), f.out(3)}); });
+    add("prior/backward", 3 * 22, 6 + 4 + 2 * 3 + 4, [](Field& f) {
+      f.ops->prior_backward({{f.x(4), f.x(6), f.out(3)}, f.x(3), f.out(4)});
     });
     add("layer_norm/backward", 8 * C, backward, [](Field& f) {
       f.ops->layer_norm_backward(f.x(), f.norm(kBlock + "norm1"), f.grad(), f.norm_sums(kBlock + "norm1"), f.out());

@@ -204,7 +204,7 @@ Composed::Composed(const NetworkConfig& config, const ParameterMap& parameters, 
 
 void Composed::extract(const Pass& pass, const std::vector<ConstTensor>& exposures, Tensor out, Tensor skip_end,
                        Tensor scratch) const {
-  const int count = exposures_, reference = count / 2, channels = out.channels;
+  const int count = exposures_, reference = pass.config.reference(count), channels = out.channels;
   const auto slot = [&](int i) { return part_start(i, count, channels); };
   for (int i = 0; i < count; ++i) {
     if (pass.config.slots) {

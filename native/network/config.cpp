@@ -62,7 +62,6 @@ std::map<std::string, Shape> NetworkConfig::parameter_shapes() const {
   put("conv_skip", {c, c, 3, 3});
   put("conv_end", {outputs(), c, 3, 3});
   if (slots) shapes["fold.weight"] = {slots, (c + slots - 1) / slots, fold_exposures, c};
-  if (prior) shapes["prior.knee"] = {2};
   return shapes;
 }
 
@@ -106,7 +105,7 @@ Result<NetworkConfig> NetworkConfig::infer(const ParameterMap& parameters) {
   if (const Shape* shape = find("layers.0.residual_group.blocks.0.cab.mlp.0.weight", 4))
     config.reduced = static_cast<int>((*shape)[0]);
 
-  config.prior = parameters.contains("prior.knee");
+  if (const Shape* end = find("conv_end.weight", 4)) config.prior = (*end)[0] == 4;
   if (const Shape* shape = find("fold.weight", 4)) {
     if ((*shape)[0] < 1 || (*shape)[0] > config.width || (*shape)[2] < 1 || (*shape)[2] > 4096)
       return invalid_argument("weights: fold.weight must be [slots, channels, exposures, width], not " + text(*shape) + ".");
@@ -114,17 +113,16 @@ Result<NetworkConfig> NetworkConfig::infer(const ParameterMap& parameters) {
     config.fold_exposures = static_cast<int>((*shape)[2]);
   }
 
+  if (config.prior && config.fold_exposures < 2)
+    return invalid_argument(
+        "weights: conv_end has four outputs, as of a network that takes a merge beside the exposures; expected a "
+        "fold.weight of two or more exposures.");
   for (const auto& [name, shape] : config.parameter_shapes()) {
     const auto it = parameters.find(name);
     if (it == parameters.end() || !it->second.data)
       return invalid_argument("weights: " + name + " " + text(shape) + " is missing.");
     if (it->second.shape != shape)
       return invalid_argument("weights: " + name + " must be " + text(shape) + ", not " + text(it->second.shape) + ".");
-  }
-  if (config.prior) {
-    const float* knee = parameters.at("prior.knee").data;
-    if (!(knee[0] > 0 && knee[0] < knee[1] && knee[1] <= 1))
-      return invalid_argument("weights: prior.knee must be two ascending pixel values in (0, 1].");
   }
   return config;
 }

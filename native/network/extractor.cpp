@@ -6,20 +6,20 @@ namespace smhdr::network {
 
 void extract(const Pass& pass, const std::vector<ConstTensor>& exposures, Tensor out, Tensor skip, Tensor scratch0,
              Tensor scratch1) {
-  const int count = static_cast<int>(exposures.size());
+  const int count = static_cast<int>(exposures.size()), reference = pass.config.reference(count);
   for (int i = 0; i < count; ++i) {
     pass.convolution("conv_first.0", exposures[i], Padding::reflect, scratch0);
     pass.convolution("conv_first.1", scratch0, Padding::reflect, scratch1);
     pass.convolution("conv_first.2", scratch1, Padding::reflect, scratch0);
     fold(pass, scratch0, i, out);
-    if (i == count / 2) pass.convolution("conv_skip", scratch0, Padding::zero, skip);
+    if (i == reference) pass.convolution("conv_skip", scratch0, Padding::zero, skip);
   }
   pass.record("conv_skip", skip);
 }
 
 Status extract_backward(const Pass& pass, const std::vector<ConstTensor>& exposures, ConstTensor grad_out,
                         ConstTensor grad_skip, const std::vector<Tensor>& input_gradients) {
-  const int count = static_cast<int>(exposures.size());
+  const int count = static_cast<int>(exposures.size()), reference = pass.config.reference(count);
   const Workspace w(pass.ops.memory(), grad_out.batch, grad_out.height, grad_out.width, grad_out.channels, 5);
   if (!w.storage)
     return Error{ErrorCode::out_of_memory, "Not enough memory for the extractor's gradients; use a smaller batch."};
@@ -27,9 +27,9 @@ Status extract_backward(const Pass& pass, const std::vector<ConstTensor>& exposu
   for (int i = 0; i < count; ++i) {
     pass.convolution("conv_first.0", exposures[i], Padding::reflect, first);
     pass.convolution("conv_first.1", first, Padding::reflect, second);
-    if (i == count / 2 || pass.config.slots) pass.convolution("conv_first.2", second, Padding::reflect, features);
+    if (i == reference || pass.config.slots) pass.convolution("conv_first.2", second, Padding::reflect, features);
     fold_backward(pass, features, grad_out, i, grad);
-    if (i == count / 2) {
+    if (i == reference) {
       pass.convolution_backward("conv_skip", features, Padding::zero, grad_skip, other);
       pass.ops.add(grad, other, grad);
     }

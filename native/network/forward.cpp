@@ -78,8 +78,9 @@ Status check_forward(const NetworkConfig& config, const ForwardInput& input) {
                             std::to_string(config.width) + ", at least one channel for each; " + std::to_string(n) +
                             " came.");
   if (config.slots && n != config.fold_exposures)
-    return invalid_argument("exposures: the extractor was made for " + std::to_string(config.fold_exposures) + "; " +
-                            std::to_string(n) + " came.");
+    return invalid_argument("exposures: the extractor was made for " +
+                            std::to_string(config.fold_exposures - config.prior) +
+                            (config.prior ? " and a merge of them; " : "; ") + std::to_string(n) + " came.");
   const ConstTensor& first = input.exposures[0];
   if (first.batch < 1 || first.height < kWindow || first.width < kWindow || first.height % kWindow ||
       first.width % kWindow)
@@ -222,7 +223,7 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
   }
   if (config.prior) {
     pass.remember("logits", end);
-    ops.prior({end, input.exposures, pass.weight("prior.knee"), out});
+    ops.prior({end, input.exposures.back(), out});
   }
   if (input.sums && input.sums->recording) {
     input.sums->values.clear();

@@ -154,16 +154,13 @@ struct ExposureAttentionArgs {
   TraceScope trace = {};
 };
 
-/// The last step of a network with a prior: pixel by pixel between its own radiance and a plain merge,
+/// The last step of a network with a prior: pixel by pixel between its own radiance and a given one, h,
 ///   out = sigmoid(z + gate (p - z)), z the first three channels of x, gate the sigmoid of the fourth,
-///   p = log((h + 1/5000) / (1 + 1/200 - h)), about the logits of h.
-/// h is the radiance of the reference, faded over to the next shorter exposure where the brightest channel of its pixel
-/// values lies between knee[0] and knee[1], and so on down to the shortest. Whether anything moved the network must tell.
+///   p = log((h + 1/5000) / (1 + 1/200 - h)), about the logits of h brought into [0, 1].
 struct PriorArgs {
-  ConstTensor x;                       // 4 channels
-  std::vector<ConstTensor> exposures;  // as ForwardInput has them
-  const float* knee;                   // [2], ascending
-  Tensor out;                          // 3 channels
+  ConstTensor x;      // 4 channels
+  ConstTensor prior;  // 6 channels, of which the first three are h
+  Tensor out;         // 3 channels
 };
 
 /// Pixels of a picture as any lattice of its floats: the pixel (image, row, column) begins at
@@ -249,7 +246,7 @@ struct ExposureAttentionBackwardArgs {
 struct PriorBackwardArgs {
   PriorArgs forward;  // its out is what forward gave
   ConstTensor grad_out;
-  Tensor grad_x;  // overwritten; nothing goes back to the exposures or the knee
+  Tensor grad_x;  // overwritten; nothing goes back to the prior
 };
 
 /// One step of Adam (smhdr/training.h) on a range of parameters and, where there are averages, one of theirs:

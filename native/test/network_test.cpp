@@ -35,7 +35,6 @@ Model random_model(bool prior = false, int folded = 0) {
     for (int64_t d : shape) count *= d;
     model.storage.emplace_back(count);
     for (float& v : model.storage.back()) v = normal(bits);
-    if (name == "prior.knee") model.storage.back() = {0.7f, 0.9f};
     model.parameters[name] = {shape, model.storage.back().data()};
   }
   return model;
@@ -113,22 +112,21 @@ void test_fold() {
   CHECK(worst < 1e-4);
 }
 
-/// A network whose gate is open is its prior, with a tape or without; a knee that makes no sense is refused.
+/// A network whose gate is open is its prior, the last exposure, with a tape or without; its reference is the middle one of
+/// the others. Without a fold that takes the prior in, it is refused.
 void test_prior() {
-  Model model = random_model(true);
+  Model model = random_model(true, 4);
   std::fill_n(model.parameters.at("conv_end.weight").data, 4 * 24 * 9, 0.0f);
   const float bias[4] = {0.3f, -1, 2, 60};
   std::copy_n(bias, 4, model.parameters.at("conv_end.bias").data);
-  CHECK(NetworkConfig::infer(model.parameters).value().prior);
+  const NetworkConfig config = NetworkConfig::infer(model.parameters).value();
+  CHECK(config.prior && config.reference(4) == 1 && config.reference(3) == 1 && config.reference(6) == 2);
   ThreadPool pool(2);
-  Picture picture(3, 64, 72);
+  Picture picture(4, 64, 72);
   const auto ops = make_cpu_ops(pool);
   std::vector<float> logits(64 * 72 * 4, 60.0f), expected(picture.result.size());
-  ops->prior({{logits.data(), 1, 64, 72, 4},
-              picture.input.exposures,
-              model.parameters.at("prior.knee").data,
-              {expected.data(), 1, 64, 72, 3}});
-  const Composed composed(model.config, model.parameters, 3);
+  ops->prior({{logits.data(), 1, 64, 72, 4}, picture.input.exposures[3], {expected.data(), 1, 64, 72, 3}});
+  const Composed composed(model.config, model.parameters, 4);
   Tape tape;
   for (int way = 0; way < 3; ++way) {
     CHECK(forward(model.config, model.parameters, *ops, picture.input, picture.out, nullptr, nullptr,
@@ -138,9 +136,13 @@ void test_prior() {
     for (size_t i = 0; i < expected.size(); ++i) worst = std::max(worst, std::abs(double(picture.result[i]) - expected[i]));
     CHECK(worst < 1e-6);
   }
-  model.parameters.at("prior.knee").data[0] = 0.95f;
+  const auto short_of_one = Session::create(model.parameters, std::make_shared<ThreadPool>(1));
+  Picture three(3, 64, 72);
+  const Status few = short_of_one.value()->run(three.input, three.out);
+  CHECK(!few.ok() && few.error().message.find("made for 3 and a merge of them") != std::string::npos);
+  model.parameters.erase("fold.weight");
   const auto refused = NetworkConfig::infer(model.parameters);
-  CHECK(!refused.ok() && refused.error().message.find("prior.knee") != std::string::npos);
+  CHECK(!refused.ok() && refused.error().message.find("fold.weight") != std::string::npos);
 }
 
 bool mentions(const Status& status, const char* word) {

@@ -59,44 +59,38 @@ LocalBranchWeights local_weights(Weights& w, NormWeights norm, int channels) {
 }
 
 void test_prior() {
-  const float knee[] = {0.6f, 0.9f};
-  for (Shape s : kAny)
-    for (int n : {1, 2, 3, 5, 9}) {
-      const int64_t pixels = int64_t{s.batch} * s.height * s.width;
-      const auto logits = random_values(pixels * 4);
-      std::vector<std::vector<float>> values;
-      PriorArgs args{{logits.data(), s.batch, s.height, s.width, 4}, {}, knee, {nullptr, s.batch, s.height, s.width, 3}};
-      for (int i = 0; i < n; ++i) {
-        values.push_back(random_values(pixels * 6));
-        for (float& v : values.back()) v = 0.4f * v + 0.5f;  // some below 0, some above 1, many on the knee
-        args.exposures.push_back({values.back().data(), s.batch, s.height, s.width, 6});
-      }
-      compare(label("prior", s, n), pixels * 3, [&](Ops& ops, float* to) {
-        args.out.data = to;
-        ops.prior(args);
-      });
-      std::vector<float> out(pixels * 3);
-      args.out.data = out.data();
-      make_reference_ops()->prior(args);
-      const auto grad = random_values(pixels * 3);
-      compare(label("prior/backward", s, n), pixels * 4, [&](Ops& ops, float* to) {
-        ops.prior_backward({args, {grad.data(), s.batch, s.height, s.width, 3}, {to, s.batch, s.height, s.width, 4}});
-      });
-    }
-  // By hand, the gate open: the reference is trusted by a quarter, the shortest has the rest; black; beyond white. The gate
-  // shut: the logits' own radiance.
-  const float reference[] = {0.2f, 0.3f, 0.0f, 0.5f, 0.825f, 0.1f}, shortest[] = {0.4f, 0.7f, 0.0f, 1, 1, 1},
-              bright[] = {3, 3, 3, 1, 1, 1}, open[] = {1, 2, 3, 50}, shut[] = {1, 0, -1, -50};
-  const ConstTensor r{reference, 1, 1, 1, 6}, s{shortest, 1, 1, 1, 6}, b{bright, 1, 1, 1, 6};
-  const auto run = [&](const float* x, std::vector<ConstTensor> exposures) {
+  for (Shape s : kAny) {
+    const int64_t pixels = int64_t{s.batch} * s.height * s.width;
+    const auto logits = random_values(pixels * 4);
+    auto radiance = random_values(pixels * 6);
+    for (float& v : radiance) v = 0.4f * v + 0.5f;  // some below 0, some above 1
+    PriorArgs args{{logits.data(), s.batch, s.height, s.width, 4},
+                   {radiance.data(), s.batch, s.height, s.width, 6},
+                   {nullptr, s.batch, s.height, s.width, 3}};
+    compare(label("prior", s, 4), pixels * 3, [&](Ops& ops, float* to) {
+      args.out.data = to;
+      ops.prior(args);
+    });
+    std::vector<float> out(pixels * 3);
+    args.out.data = out.data();
+    make_reference_ops()->prior(args);
+    const auto grad = random_values(pixels * 3);
+    compare(label("prior/backward", s, 4), pixels * 4, [&](Ops& ops, float* to) {
+      ops.prior_backward({args, {grad.data(), s.batch, s.height, s.width, 3}, {to, s.batch, s.height, s.width, 4}});
+    });
+  }
+  // By hand: the gate open, the prior with its black and white, and beyond white; half open, the mean of the logits; shut, the
+  // network's own.
+  const float prior[] = {0.35f, 0, 3, 9, 9, 9}, even[] = {0.5f, 0.5f, 0.5f, 9, 9, 9}, open[] = {1, 2, 3, 50}, half[] = {2, 0, -2, 0},
+              shut[] = {1, 0, -1, -50};
+  const auto run = [&](const float* x, const float* from) {
     std::vector<float> out(3);
-    make_reference_ops()->prior({{x, 1, 1, 1, 4}, std::move(exposures), knee, {out.data(), 1, 1, 1, 3}});
+    make_reference_ops()->prior({{x, 1, 1, 1, 4}, {from, 1, 1, 1, 6}, {out.data(), 1, 1, 1, 3}});
     return out;
   };
-  const auto mixed = run(open, {s, r, r}), white = run(open, {b, b}), own = run(shut, {s, r, r});
-  CHECK(std::fabs(mixed[0] - 0.35) < 3e-3 && std::fabs(mixed[1] - 0.6) < 3e-3);
-  CHECK(std::fabs(mixed[2] - 1.0 / 5000) < 1e-5);
-  CHECK(std::fabs(white[0] - 0.995) < 1e-3 && white[0] == white[2]);
+  const auto given = run(open, prior), between = run(half, even), own = run(shut, prior);
+  CHECK(std::fabs(given[0] - 0.35) < 3e-3 && std::fabs(given[1] - 1.0 / 5000) < 1e-5 && std::fabs(given[2] - 0.995) < 1e-3);
+  CHECK(std::fabs(between[0] - 0.731059) < 3e-3 && std::fabs(between[2] - 0.268941) < 3e-3);
   CHECK(std::fabs(own[0] - 0.731059) < 1e-6 && own[1] == 0.5f && std::fabs(own[2] - 0.268941) < 1e-6);
 }
 

@@ -179,7 +179,7 @@ void run_training() {
   CHECK(same(state, trainer->state()));
 }
 
-/// Gradients through a network with a prior and a learnt fold, by finite differences; the knee stays as it is.
+/// Gradients through a network with a prior and a learnt fold, by finite differences.
 void run_prior_and_fold() {
   NetworkConfig config = small_config();
   config.prior = true;
@@ -195,13 +195,7 @@ void run_prior_and_fold() {
     const auto trainer = std::move(Trainer::create(weights.map, options, pool).value());
     const double loss = trainer->step(batch.batch, 1e-3).value().loss;
     const TrainerState state = trainer->state();
-    if (first) {
-      *first = state.first;
-      const auto shapes = config.parameter_shapes();
-      const auto knee = std::prev(shapes.end());
-      CHECK(knee->first == "prior.knee" && std::equal(state.parameters.end() - 2, state.parameters.end(), weights.values.end() - 2));
-      CHECK(state.parameters.back() == 0.97f);
-    }
+    if (first) *first = state.first;
     return loss;
   };
   std::vector<float> moments;  // 0.1 of the gradient after one step

@@ -15,10 +15,6 @@ std::vector<float> initial_weights(const NetworkConfig& config, uint64_t seed) {
     const bool is_bias = name.ends_with(".bias");
     const auto of = is_bias ? shapes.find(name.substr(0, name.size() - 4) + "weight") : shapes.find(name);
     const std::vector<int64_t>& weight = of->second;
-    if (name == "prior.knee") {
-      out.insert(out.end(), {0.85f, 0.97f});
-      continue;
-    }
     for (int64_t i = 0; i < count; ++i) {
       float value = 0;
       if (weight.size() == 4)  // a convolution

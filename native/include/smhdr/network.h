@@ -44,12 +44,13 @@ struct NetworkConfig {
   /// parameter fold.weight [slots, widest slot, fold_exposures, width] (docs/exposures.md). 0: the published fold, as
   /// many slots as exposures come.
   int slots = 0, fold_exposures = 0;
-  /// Pixel by pixel the result is the network's own radiance or a prior one, a plain merge of the exposures from the
-  /// reference to the shortest: conv_end has a fourth output, the gate between them (PriorArgs in ops/ops.h), and there is
-  /// a parameter prior.knee, the pixel values between which an exposure's weight falls; it is not trained. Not of the
-  /// published method.
+  /// Pixel by pixel the result is the network's own radiance or a given one, such as a merge without a network, which
+  /// comes as one more exposure, the last: conv_end has a fourth output, the gate between them (PriorArgs in ops/ops.h).
+  /// The fold is then a learnt one, which takes the prior in. Not of the published method.
   bool prior = false;
   int outputs() const { return prior ? 4 : 3; }  // of conv_end
+  /// Which of `inputs` exposures, the prior among them, is the reference.
+  int reference(int inputs) const { return (inputs - prior) / 2; }
 
   /// Reads it off the shapes; an error names the parameter that is missing or does not fit.
   static Result<NetworkConfig> infer(const ParameterMap& parameters);
@@ -92,7 +93,8 @@ class Tape {
 
 struct ForwardInput {
   /// One tensor [batch, height, width, 6] an exposure, shortest first: linearised radiance RGB, then the pixel values
-  /// RGB. Height and width are multiples of 8; all alike.
+  /// RGB; the prior's, where the network takes one, are mu-law compressed radiance. Height and width are multiples of 8;
+  /// all alike.
   std::vector<ConstTensor> exposures;
   MaskOptions mask;            // its map, too, is the device's
   SharedSums* sums = nullptr;  // null: every image its own

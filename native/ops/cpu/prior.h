@@ -17,23 +17,12 @@ SMHDR_INLINE Vec logarithm(Vec x) {
   return e * 0.693147181f + s * p;
 }
 
-/// The logits p of the plain merge at `pixels` pixels from `at`, side by side.
+/// The logits p of the given radiance at `pixels` pixels from `at`, side by side.
 SMHDR_INLINE void prior_logits(const PriorArgs& args, int64_t at, int pixels, Vec p[3]) {
-  const int reference = static_cast<int>(args.exposures.size()) / 2;
-  const float fall = 1 / (args.knee[1] - args.knee[0]);
-  Vec radiance[3] = {};
-  for (int i = 0; i <= reference; ++i) {
-    alignas(64) float own[6][kLanes] = {};
-    const float* from = args.exposures[i].data + at * 6;
-    for (int k = 0; k < pixels; ++k)
-      for (int c = 0; c < 6; ++c) own[c][k] = from[6 * k + c];
-    // From the shortest up: an exposure takes over where it is trusted.
-    const Vec brightest = max(max(load(own[3]), load(own[4])), load(own[5]));
-    const Vec trust = i == 0 ? splat(1) : min(max((args.knee[1] - brightest) * fall, splat(0)), splat(1));
-    for (int c = 0; c < 3; ++c) radiance[c] += trust * (load(own[c]) - radiance[c]);
-  }
   for (int c = 0; c < 3; ++c) {
-    const Vec h = min(max(radiance[c], splat(0)), splat(1));
+    alignas(64) float own[kLanes] = {};
+    for (int k = 0; k < pixels; ++k) own[k] = args.prior.data[(at + k) * 6 + c];
+    const Vec h = min(max(load(own), splat(0)), splat(1));
     p[c] = logarithm((h + float(kPriorBlack)) / (1 + float(kPriorWhite) - h));
   }
 }

@@ -8,18 +8,10 @@
 namespace smhdr::reference {
 namespace {
 
-/// The logits p of the plain merge at a pixel.
+/// The logits p of the given radiance at a pixel.
 void prior_logits(const PriorArgs& args, int64_t pixel, double* p) {
-  double radiance[3] = {}, left = 1;
-  for (int i = static_cast<int>(args.exposures.size()) / 2; i >= 0; --i) {
-    const float* from = args.exposures[i].data + pixel * 6;
-    const double brightest = std::max({from[3], from[4], from[5]}), fall = double(args.knee[1]) - args.knee[0];
-    const double trust = i == 0 ? 1 : std::clamp((args.knee[1] - brightest) / fall, 0.0, 1.0);
-    for (int c = 0; c < 3; ++c) radiance[c] += left * trust * from[c];
-    left *= 1 - trust;
-  }
   for (int c = 0; c < 3; ++c) {
-    const double h = std::clamp(radiance[c], 0.0, 1.0);
+    const double h = std::clamp(double(args.prior.data[pixel * 6 + c]), 0.0, 1.0);
     p[c] = std::log((h + kPriorBlack) / (1 + kPriorWhite - h));
   }
 }
