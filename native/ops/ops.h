@@ -10,6 +10,7 @@
 
 #include "core/cpu_isa.h"
 #include "smhdr/precision.h"
+#include "smhdr/status.h"
 #include "smhdr/tensor.h"
 #include "smhdr/thread_pool.h"
 
@@ -155,7 +156,8 @@ struct ExposureAttentionArgs {
 ///   out = sigmoid(z + gate (p - z)), z the first three channels of x, gate the sigmoid of the fourth,
 ///   p = log((h + 1/5000) / (1 + 1/200 - h)), about the logits of h.
 /// h is the radiance of the reference, faded over to the next shorter exposure where the brightest channel of its pixel
-/// values lies between knee[0] and knee[1], and so on down to the shortest. Whether anything moved the network must tell.
+/// values lies between knee[0] and knee[1], and so on down to the shortest. Whether anything moved the network must
+/// tell.
 struct PriorArgs {
   ConstTensor x;                       // 4 channels
   std::vector<ConstTensor> exposures;  // as ForwardInput has them
@@ -240,6 +242,8 @@ class Ops {
  public:
   virtual ~Ops() = default;
   virtual const char* name() const = 0;
+  /// Waits until all is done that was asked for; what went wrong since the last call.
+  virtual Status finish() { return {}; }
 
   virtual void convolution(const ConvolutionArgs& args) = 0;
   virtual void layer_norm(ConstTensor x, NormWeights weights, Tensor out) = 0;
