@@ -4,17 +4,16 @@
 #include <cmath>
 
 #include "network/composed.h"
-#include "ops/ops.h"
+#include "ops/devices.h"
 #include "smhdr/progress.h"
 
 namespace smhdr {
 
 Result<std::unique_ptr<Session>> Session::create(const ParameterMap& parameters, std::shared_ptr<ThreadPool> pool,
-                                                 Precision precision) {
-  if (precision == Precision::bf16 && !cpu_has_bf16())
-    return Error{ErrorCode::unsupported, "precision: this processor has no bfloat16 products (AVX-512 BF16)."};
-  auto ops = make_cpu_ops(*pool, cpu_isa(), precision);
-  return create(parameters, std::move(ops), std::move(pool));
+                                                 Precision precision, const std::string& device) {
+  auto ops = make_ops(device, *pool, precision);
+  if (!ops.ok()) return ops.error();
+  return create(parameters, std::move(ops.value()), std::move(pool));
 }
 
 Result<std::unique_ptr<Session>> Session::create(const ParameterMap& parameters, std::unique_ptr<Ops> ops,
@@ -46,11 +45,18 @@ Session::~Session() = default;
 
 const char* Session::device() const { return ops_->name(); }
 
+int64_t Session::available_memory() {
+  std::lock_guard lock(turn_);
+  ops_->memory().enter();
+  return ops_->memory().available();
+}
+
 Status Session::run(const ForwardInput& input, Tensor out, const Progress* progress) {
   std::lock_guard lock(turn_);
   if (Status status = check_forward(config_, input); !status.ok()) return status;
   const int exposures = static_cast<int>(input.exposures.size());
   Memory& memory = ops_->memory();
+  memory.enter();
   if (!composed_ || composed_->exposures() != exposures) {
     composed_ = nullptr;  // its memory is free again
     composed_ = std::make_unique<Composed>(config_, parameters_, exposures, memory);

@@ -17,6 +17,8 @@ class Memory {
   virtual ~Memory() = default;
   /// Whether the host may use the device's pointers: then no copy is made where only a view is needed.
   virtual bool on_host() const { return false; }
+  /// What a thread calls before it uses the device.
+  virtual void enter() {}
   /// Aligned to 64 bytes, not filled. Null: there is not enough.
   virtual float* allocate(int64_t floats) = 0;
   /// Of a pointer that allocate() gave, or null. What was queued before may still use it.

@@ -1,6 +1,6 @@
 // What differs per device: the operations the network is written over. An op reads views, writes views and owns
 // nothing but scratch memory; the network (native/network) is written once over this interface. All pointers to floats
-// are of the ops' own memory(); what fails on a device shows at memory().synchronize().
+// are of the ops' own memory(); what fails on a device shows at finish().
 // Layouts: tensors are channels-last; weights keep the published layout (linear [out, in], convolution
 // [out, in, 3, 3]), so the same pointers serve inference, training and files.
 #pragma once
@@ -12,6 +12,7 @@
 #include "core/cpu_isa.h"
 #include "ops/memory.h"
 #include "smhdr/precision.h"
+#include "smhdr/status.h"
 #include "smhdr/tensor.h"
 #include "smhdr/thread_pool.h"
 #include "smhdr/training.h"
@@ -265,6 +266,8 @@ class Ops {
   virtual ~Ops() = default;
   virtual const char* name() const = 0;
   virtual Memory& memory() { return host_memory(); }
+  /// Waits until all is done that was asked for; what went wrong since the last call.
+  Status finish() { return memory().synchronize(); }
 
   virtual void convolution(const ConvolutionArgs& args) = 0;
   virtual void layer_norm(ConstTensor x, NormWeights weights, Tensor out) = 0;

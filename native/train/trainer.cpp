@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/ops.h"
+#include "ops/devices.h"
 #include "smhdr/progress.h"
 #include "train/random.h"
 
@@ -60,9 +60,10 @@ struct Trainer::Storage {
 };
 
 Result<std::unique_ptr<Trainer>> Trainer::create(const ParameterMap& parameters, const TrainerOptions& options,
-                                                 std::shared_ptr<ThreadPool> pool) {
-  auto ops = make_cpu_ops(*pool);
-  return create(parameters, options, std::move(ops), std::move(pool));
+                                                 std::shared_ptr<ThreadPool> pool, const std::string& device) {
+  auto ops = make_ops(device, *pool, Precision::fp32);
+  if (!ops.ok()) return ops.error();
+  return create(parameters, options, std::move(ops.value()), std::move(pool));
 }
 
 Result<std::unique_ptr<Trainer>> Trainer::create(const ParameterMap& parameters, const TrainerOptions& options,
@@ -203,6 +204,7 @@ Result<StepResult> Trainer::step(const TrainingBatch& batch, double rate, const 
     if (Status status = check_forward(config_, input); !status.ok()) return status.error();
   }
   Memory& memory = ops_->memory();
+  memory.enter();
   memory.fill(storage_->gradients.data(), 0, storage_->total);
   uint64_t random = random_;
   const std::vector<float> keep = draw_keep(truth.batch, random);
@@ -258,6 +260,7 @@ void Trainer::apply(double rate, double norm) {
 
 TrainerState Trainer::state() const {
   std::lock_guard lock(turn_);
+  ops_->memory().enter();
   TrainerState state{steps_, random_, {}, {}, {}, {}};
   const auto read = [&](const Buffer& from, std::vector<float>& to) {
     to.resize(storage_->total);
@@ -277,6 +280,7 @@ Status Trainer::restore(const TrainerState& state) {
     if (part->size() != expected)
       return invalid_argument("state: expected " + std::to_string(expected) + " values of every kind, not " +
                               std::to_string(part->size()) + ".");
+  ops_->memory().enter();
   const auto write = [&](const std::vector<float>& from, const Buffer& to) {
     ops_->memory().upload(from.data(), to.data(), storage_->total);
   };

@@ -12,11 +12,12 @@ namespace smhdr {
 
 class Session {
  public:
-  /// Copies `parameters`; the error names the parameter that is missing or does not fit. Unsupported: bf16 on a
-  /// processor without it (cpu_has_bf16()).
+  /// Copies `parameters`; the error names the parameter that is missing or does not fit. `device` is a name that
+  /// make_ops (ops/devices.h) takes. Unsupported: there is no such device, or bf16 on one without it.
   static Result<std::unique_ptr<Session>> create(const ParameterMap& parameters, std::shared_ptr<ThreadPool> pool,
-                                                 Precision precision = Precision::fp32);
-  /// On any device; `pool` is one that the ops use, if they do.
+                                                 Precision precision = Precision::fp32,
+                                                 const std::string& device = "cpu");
+  /// On the device of `ops`; `pool` is one that they use, if they do.
   static Result<std::unique_ptr<Session>> create(const ParameterMap& parameters, std::unique_ptr<Ops> ops,
                                                  std::shared_ptr<ThreadPool> pool = nullptr);
   ~Session();
@@ -24,6 +25,8 @@ class Session {
   const NetworkConfig& config() const { return config_; }
   /// The instruction set or device the ops run on.
   const char* device() const;
+  /// Bytes that the device could still give; -1: not known, or the host's.
+  int64_t available_memory();
   /// See forward() in network.h, but all tensors are the host's. Concurrent calls take turns. Out of memory on a
   /// device: the session can go on with smaller pictures.
   Status run(const ForwardInput& input, Tensor out, const struct Progress* progress = nullptr);

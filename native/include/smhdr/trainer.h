@@ -61,10 +61,11 @@ struct TrainerState {
 
 class Trainer {
  public:
-  /// Copies `parameters`; an error names the parameter or option that is missing or does not fit.
+  /// Copies `parameters`; an error names the parameter or option that is missing or does not fit. `device` is a name
+  /// that make_ops (ops/devices.h) takes.
   static Result<std::unique_ptr<Trainer>> create(const ParameterMap& parameters, const TrainerOptions& options,
-                                                 std::shared_ptr<ThreadPool> pool);
-  /// On any device; `pool` is the host's, for what no device has ops for: VGG-19's features.
+                                                 std::shared_ptr<ThreadPool> pool, const std::string& device = "cpu");
+  /// On the device of `ops`; `pool` is the host's, for what no device has ops for: VGG-19's features.
   static Result<std::unique_ptr<Trainer>> create(const ParameterMap& parameters, const TrainerOptions& options,
                                                  std::unique_ptr<Ops> ops, std::shared_ptr<ThreadPool> pool);
   ~Trainer();
