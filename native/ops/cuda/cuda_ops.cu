@@ -9,6 +9,19 @@ Result<std::unique_ptr<Ops>> make_ops(int index, Precision precision) {
   return std::unique_ptr<Ops>(std::make_unique<CudaOps>(std::move(device.value()), precision));
 }
 
+void CudaOps::hybrid_block(const HybridArgs& args) {
+  Scratch scratch(*device_);
+  HybridArgs parts = args;
+  parts.local.out = args.out;
+  parts.local.out.data = scratch.take(args.out.size());
+  local_branch(parts.local);
+  parts.attention.out = args.out;
+  window_attention(parts.attention);
+  parts.mlp.x = parts.mlp.out = args.out;
+  parts.mlp.add = parts.local.out.data;
+  mlp(parts.mlp);
+}
+
 // Not written yet: the op's caller learns it from finish().
 namespace {
 void missing(Device& device, const char* op) {
@@ -16,12 +29,6 @@ void missing(Device& device, const char* op) {
 }
 }  // namespace
 
-void CudaOps::convolution(const ConvolutionArgs&) { missing(*device_, "convolution"); }
-void CudaOps::mlp(const MlpArgs&) { missing(*device_, "mlp"); }
-void CudaOps::window_attention(const AttentionArgs&) { missing(*device_, "window_attention"); }
-void CudaOps::local_branch(const LocalBranchArgs&) { missing(*device_, "local_branch"); }
-void CudaOps::hybrid_block(const HybridArgs&) { missing(*device_, "hybrid_block"); }
-void CudaOps::exposure_attention(const ExposureAttentionArgs&) { missing(*device_, "exposure_attention"); }
 void CudaOps::prior(const PriorArgs&) { missing(*device_, "prior"); }
 void CudaOps::convolution_backward(const ConvolutionBackwardArgs&) { missing(*device_, "convolution_backward"); }
 void CudaOps::layer_norm_backward(ConstTensor, NormWeights, ConstTensor, NormGradients, Tensor) {
