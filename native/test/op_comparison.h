@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "check.h"
-#include "ops/cuda_ops.h"
+#include "ops/devices.h"
 #include "ops/ops.h"
 
 namespace smhdr::test {
@@ -68,7 +68,7 @@ inline void find_implementations(bool with_bf16 = false) {
                                make_cpu_ops(*pool, CpuIsa::avx512, Precision::bf16), kBf16Tolerance});
 }
 
-/// Adds the CUDA kernels, on the CPU.
+/// Adds the CUDA kernels on the CPU, and on a GPU where there is one (see cuda/shared_new.cpp).
 inline void find_cuda_implementations([[maybe_unused]] bool with_bf16 = false) {
 #if defined(SMHDR_HAS_CUDA_SHIM)
   implementations.push_back({"cuda (shim)", std::move(cuda::shim::make_ops(0, Precision::fp32).value()), 0});
@@ -79,6 +79,18 @@ inline void find_cuda_implementations([[maybe_unused]] bool with_bf16 = false) {
   ++skipped;
   std::printf("skipped cuda (shim): not in this build\n");
 #endif
+  static ThreadPool unused(1);
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    const bool bf16 = precision == Precision::bf16;
+    if (bf16 && !with_bf16) continue;
+    auto ops = make_ops("cuda", unused, precision);
+    if (ops.ok()) {
+      implementations.push_back({bf16 ? "cuda, bf16" : "cuda", std::move(ops.value()), bf16 ? kBf16Tolerance : 0});
+      continue;
+    }
+    ++skipped;
+    std::printf("skipped cuda: %s\n", ops.error().message.c_str());
+  }
 }
 
 /// Runs `op` on the reference and on every implementation, from the same start values of `out`.

@@ -8,7 +8,9 @@ namespace {
 
 constexpr int kLeast = 75;
 
+#if defined(__CUDACC__)
 __global__ void nothing_kernel() {}
+#endif
 
 std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
