@@ -36,7 +36,8 @@ Result<std::unique_ptr<Ops>> make_ops(const std::string& device, ThreadPool& poo
   int index = cuda_index(device);
   if (index == -2) return invalid_argument("device: expected \"cpu\", \"cuda\" or \"cuda:0\"; got \"" + device + "\".");
   const cuda::Machine machine = find_cuda_devices();
-  if (!machine.absence.empty()) return unsupported("device: \"" + device + "\" cannot be used: " + machine.absence + ".");
+  if (!machine.absence.empty())
+    return unsupported("device: \"" + device + "\" cannot be used: " + machine.absence + ".");
   const int count = static_cast<int>(machine.devices.size());
   if (index >= count)
     return unsupported("device: \"" + device + "\" is not there; \"smhdr devices\" lists the " + std::to_string(count) +

@@ -27,8 +27,14 @@ std::vector<Kernel> kernels(Ops& ops, Tensors& t, int height, int width) {
   const auto convolution = [&](const char* name, ConstTensor from, int outputs, int side, bool exact) {
     Tensor to = out;
     to.channels = outputs;
-    ConvolutionArgs args{from, t.weight(int64_t{outputs} * from.channels * side * side), t.weight(outputs), Padding::zero,
-                         nullptr, false, to, exact};
+    ConvolutionArgs args{from,
+                         t.weight(int64_t{outputs} * from.channels * side * side),
+                         t.weight(outputs),
+                         Padding::zero,
+                         nullptr,
+                         false,
+                         to,
+                         exact};
     args.kernel = side;
     return Kernel{name, double(from.channels + outputs), double(from.channels) * outputs * side * side,
                   [&ops, args] { ops.convolution(args); }};
@@ -36,7 +42,8 @@ std::vector<Kernel> kernels(Ops& ops, Tensors& t, int height, int width) {
   const auto mlp = [&](int hidden) {
     MlpArgs args;
     args.x = x;
-    args.weights = {t.norm(kWidth), t.weight(hidden * kWidth), t.weight(hidden), t.weight(hidden * kWidth),
+    args.weights = {t.norm(kWidth),   t.weight(hidden * kWidth),
+                    t.weight(hidden), t.weight(hidden * kWidth),
                     t.weight(kWidth), hidden};
     args.residual = true;
     args.out = out;
@@ -44,15 +51,20 @@ std::vector<Kernel> kernels(Ops& ops, Tensors& t, int height, int width) {
   };
   AttentionArgs attention;
   attention.x = x;
-  attention.weights = {t.norm(kWidth), t.weight(3 * kWidth * kWidth), t.weight(3 * kWidth), t.weight(kWidth * kWidth),
-                       t.weight(kWidth), t.weight(15 * 15 * kHeads), kHeads};
+  attention.weights = {t.norm(kWidth),
+                       t.weight(3 * kWidth * kWidth),
+                       t.weight(3 * kWidth),
+                       t.weight(kWidth * kWidth),
+                       t.weight(kWidth),
+                       t.weight(15 * 15 * kHeads),
+                       kHeads};
   attention.shift = kShift;
   attention.out = out;
   LocalBranchArgs local;
   local.x = x;
-  local.weights = {t.norm(kWidth), t.weight(kWidth * 9), t.weight(kWidth), t.weight(kReduced * kWidth),
-                   t.weight(kReduced), t.weight(kReduced * kWidth), t.weight(kWidth), t.weight(98), t.weight(1),
-                   t.weight(kWidth * 9), t.weight(kWidth), kReduced};
+  local.weights = {t.norm(kWidth),     t.weight(kWidth * 9),        t.weight(kWidth), t.weight(kReduced * kWidth),
+                   t.weight(kReduced), t.weight(kReduced * kWidth), t.weight(kWidth), t.weight(98),
+                   t.weight(1),        t.weight(kWidth * 9),        t.weight(kWidth), kReduced};
   local.out = out;
   ExposureAttentionArgs exposure;
   exposure.x = x;

@@ -23,8 +23,7 @@ int main(int argc, char** argv) {
 #if defined(SMHDR_HAS_CUDA_SHIM)
   if (device == "shim") setting.make_ops = [](Precision precision) { return cuda::shim::make_ops(0, precision); };
 #endif
-  if (!setting.make_ops)
-    setting.make_ops = [&](Precision precision) { return make_ops(device, pool, precision); };
+  if (!setting.make_ops) setting.make_ops = [&](Precision precision) { return make_ops(device, pool, precision); };
   const auto ops = setting.make_ops(Precision::fp32);
   if (!ops.ok()) {
     std::printf("no device: %s\n", ops.error().message.c_str());

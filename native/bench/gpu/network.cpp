@@ -1,5 +1,5 @@
-// The whole network: with all tensors on the device, and from the host's memory to the host's memory; a training step; and
-// how far bf16 is from fp32 with the shipped weights.
+// The whole network: with all tensors on the device, and from the host's memory to the host's memory; a training step;
+// and how far bf16 is from fp32 with the shipped weights.
 #include <cmath>
 
 #include "gpu.h"

@@ -49,8 +49,7 @@ Machine find_devices() {
       facts.name = properties.name;
       facts.capability = properties.major * 10 + properties.minor;
       facts.memory_bytes = static_cast<int64_t>(properties.totalGlobalMem);
-      if (facts.capability < kLeast)
-        facts.refusal = "compute capability 7.5 or newer is needed";
+      if (facts.capability < kLeast) facts.refusal = "compute capability 7.5 or newer is needed";
     }
 #if defined(__CUDACC__)
     // Another process may have the device for itself, or this build have no kernels for it.

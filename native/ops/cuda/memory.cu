@@ -1,10 +1,9 @@
-#include "ops/cuda/memory.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/memory.h"
 
 namespace smhdr::cuda::SMHDR_CUDA_TARGET {
 
@@ -21,8 +20,7 @@ __global__ void fill_kernel(float* to, float value, int64_t count) {
 
 /// A thread a float; neighbouring threads have neighbouring channels, or columns where there is one channel.
 __global__ void copy_pixels_kernel(CopyPixelsArgs args) {
-  const int64_t row_floats = int64_t{args.columns} * args.channels,
-                at = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  const int64_t row_floats = int64_t{args.columns} * args.channels, at = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (at >= row_floats) return;
   const int64_t column = at / args.channels, channel = at % args.channels, image = blockIdx.z;
   for (int64_t row = blockIdx.y; row < args.rows; row += gridDim.y)
@@ -157,7 +155,8 @@ void DeviceMemory::fill(float* to, float value, int64_t floats) {
 }
 
 void CudaOps::copy_pixels(const CopyPixelsArgs& args) {
-  const unsigned rows = std::min(args.rows, 65535), blocks = blocks_for(int64_t{args.columns} * args.channels, kThreads);
+  const unsigned rows = std::min(args.rows, 65535),
+                 blocks = blocks_for(int64_t{args.columns} * args.channels, kThreads);
   launch(*device_, copy_pixels_kernel, dim3(blocks, rows, args.images), kThreads, 0, args);
 }
 
