@@ -45,6 +45,10 @@ __device__ __forceinline__ float lane_max(float value) {
 }
 
 __device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678f)); }
+/// gelu's derivative.
+__device__ __forceinline__ float gelu_slope(float x) {
+  return 0.5f * (1.0f + erff(x * 0.70710678f)) + 0.39894228f * x * expf(-0.5f * x * x);
+}
 __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
 /// Two values rounded to bfloat16, the first in the lower half.

@@ -38,6 +38,25 @@ __global__ void fold_kernel(const float* features, int channels, int exposures, 
   out[pixel * channels + first + j] = sum / groups;
 }
 
+/// A thread a value of the features.
+__global__ void fold_backward_kernel(const float* grad_out, int channels, int exposures, int slot, int64_t size,
+                                     float* grad_features) {
+  const int64_t item = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (item >= size) return;
+  const int c = static_cast<int>(item % channels), own = ((c + 1) * exposures - 1) / channels,  // its group
+      j = c - part_start(own, exposures, channels), first = part_start(slot, exposures, channels);
+  int groups = 0;
+  for (int g = 0; g < exposures; ++g)
+    groups += part_start(g, exposures, channels) + j < part_start(g + 1, exposures, channels);
+  const bool taken = first + j < part_start(slot + 1, exposures, channels);
+  grad_features[item] = taken ? grad_out[item - c + first + j] / groups : 0.0f;
+}
+
+__global__ void sigmoid_backward_kernel(const float* out, const float* grad_out, int64_t size, float* grad_x) {
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i < size) grad_x[i] = grad_out[i] * out[i] * (1.0f - out[i]);
+}
+
 }  // namespace
 
 void CudaOps::copy(ConstTensor from, Tensor to) {
@@ -60,6 +79,16 @@ void CudaOps::fold_exposure(ConstTensor features, int exposures, int slot, Tenso
   const int size = part_start(slot + 1, exposures, out.channels) - part_start(slot, exposures, out.channels);
   launch(*device_, fold_kernel, blocks_for(out.pixels() * size, kThreads), kThreads, 0, features.data,
          features.channels, exposures, slot, out.pixels(), out.data);
+}
+
+void CudaOps::fold_exposure_backward(ConstTensor grad_out, int exposures, int slot, Tensor grad_features) {
+  launch(*device_, fold_backward_kernel, blocks_for(grad_out.size(), kThreads), kThreads, 0, grad_out.data,
+         grad_out.channels, exposures, slot, grad_out.size(), grad_features.data);
+}
+
+void CudaOps::sigmoid_backward(ConstTensor out, ConstTensor grad_out, Tensor grad_x) {
+  launch(*device_, sigmoid_backward_kernel, blocks_for(out.size(), kThreads), kThreads, 0, out.data, grad_out.data,
+         out.size(), grad_x.data);
 }
 
 }  // namespace smhdr::cuda::SMHDR_CUDA_TARGET

@@ -1,5 +1,7 @@
 // The local branch in four kernels: f and what its gates need of it, both gates, and the gated convolution.
 // Convolutions run over tiles with a border of one pixel, sixteen lanes along the channels.
+#include "ops/cuda/local_branch.cuh"
+
 #include "ops/cuda/sums.cuh"
 #include "ops/cuda/tokens.cuh"
 
@@ -7,28 +9,7 @@ namespace smhdr::cuda::SMHDR_CUDA_TARGET {
 
 namespace {
 
-constexpr int kRows = 8, kColumns = 16, kSpan = kColumns + 2, kBorder = (kRows + 2) * kSpan, kThreads = 256;
 constexpr int kMostParts = 1024;  // of a channel's sum
-static_assert(kThreads == kColumns * kPixelLanes);
-
-struct LocalParameters {
-  const float* x;
-  LocalBranchWeights weights;
-  int height, width, channels, tiles, tiles_of_part;  // tiles of one image
-  float *features, *parts;                            // f like x; [batch][parts][C]
-  float2* planes;                                     // [batch][height][width]: mean and maximum over channels
-  float* spatial;                                     // [batch][height][width]
-  float* gates;                                       // [batch][C]
-  float* out;
-
-  __device__ __forceinline__ int top(int tile) const { return tile / ((width + kColumns - 1) / kColumns) * kRows; }
-  __device__ __forceinline__ int left(int tile) const { return tile % ((width + kColumns - 1) / kColumns) * kColumns; }
-  /// The pixel of place `at` of a tile's border, -1 outside of the image.
-  __device__ __forceinline__ int64_t border_pixel(int image, int tile, int at) const {
-    const int y = top(tile) + at / kSpan - 1, x = left(tile) + at % kSpan - 1;
-    return y < 0 || y >= height || x < 0 || x >= width ? -1 : (int64_t{image} * height + y) * width + x;
-  }
-};
 
 /// visit(row, value) of the depthwise convolution of `values` [border place][C] at this thread's column, channel c.
 template <typename Visit>
@@ -106,8 +87,6 @@ __global__ void __launch_bounds__(kThreads) features_kernel(LocalParameters p) {
   }
 }
 
-constexpr int kGateSide = 16, kGateSpan = kGateSide + 6;
-
 /// sigmoid of the 7x7 convolution of the planes. A thread a pixel.
 __global__ void __launch_bounds__(kGateSide* kGateSide) spatial_gate_kernel(LocalParameters p) {
   float2* values = shared_memory<float2>();
@@ -174,10 +153,9 @@ __global__ void __launch_bounds__(kThreads) gated_kernel(LocalParameters p) {
 
 }  // namespace
 
-void CudaOps::local_branch(const LocalBranchArgs& args) {
+LocalParameters local_gates(Device& device, Scratch& scratch, const LocalBranchArgs& args) {
   const int batch = args.x.batch, channels = args.x.channels;
   const int64_t pixels = args.x.pixels();
-  Scratch scratch(*device_);
   LocalParameters p{};
   p.x = args.x.data;
   p.weights = args.weights;
@@ -192,18 +170,24 @@ void CudaOps::local_branch(const LocalBranchArgs& args) {
   p.planes = scratch.take<float2>(pixels);
   p.spatial = scratch.take(pixels);
   p.gates = scratch.take(int64_t{batch} * channels);
-  p.out = args.out.data;
-  double* means = scratch.take<double>(int64_t{batch} * channels);
-  const size_t border = size_t(kBorder) * channels * sizeof(float);
-  launch(*device_, features_kernel, dim3(parts, images), kThreads, border + size_t(kColumns) * channels * sizeof(float),
-         p);
-  sum_parts(*device_, p.parts, batch, static_cast<int>(parts), channels, 1.0 / (double(p.height) * p.width), means);
-  share_sums(*device_, args.sums, batch, channels, means);
-  launch(*device_, channel_gate_kernel, images, 128, args.weights.reduced * sizeof(double), args.weights, means,
+  p.means = scratch.take<double>(int64_t{batch} * channels);
+  launch(device, features_kernel, dim3(parts, images), kThreads,
+         local_border_bytes(channels) + size_t(kColumns) * channels * sizeof(float), p);
+  sum_parts(device, p.parts, batch, static_cast<int>(parts), channels, 1.0 / (double(p.height) * p.width), p.means);
+  share_sums(device, args.sums, batch, channels, p.means);
+  launch(device, channel_gate_kernel, images, 128, args.weights.reduced * sizeof(double), args.weights, p.means,
          channels, p.gates);
-  launch(*device_, spatial_gate_kernel, dim3(blocks_for(p.height, kGateSide) * blocks_for(p.width, kGateSide), images),
+  launch(device, spatial_gate_kernel, dim3(blocks_for(p.height, kGateSide) * blocks_for(p.width, kGateSide), images),
          kGateSide * kGateSide, kGateSpan * kGateSpan * sizeof(float2) + 98 * sizeof(float), p);
-  launch(*device_, gated_kernel, dim3(static_cast<unsigned>(p.tiles), images), kThreads, border, p);
+  return p;
+}
+
+void CudaOps::local_branch(const LocalBranchArgs& args) {
+  Scratch scratch(*device_);
+  LocalParameters p = local_gates(*device_, scratch, args);
+  p.out = args.out.data;
+  launch(*device_, gated_kernel, dim3(static_cast<unsigned>(p.tiles), static_cast<unsigned>(args.x.batch)), kThreads,
+         local_border_bytes(p.channels), p);
 }
 
 }  // namespace smhdr::cuda::SMHDR_CUDA_TARGET

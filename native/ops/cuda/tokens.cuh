@@ -90,6 +90,33 @@ struct Tile {
         if (o + j * step < outs) emit(o + j * step, t, make_float4(sums[j][0], sums[j][1], sums[j][2], sums[j][3]));
     }
   }
+  /// The same with the weights' columns: the sums over k of weight[k][o] a[k][t .. t + 3].
+  template <typename Emit>
+  static __device__ __forceinline__ void multiply_transposed(const float* a, int inner, const float* weight, int pitch,
+                                                             int outs, Emit emit) {
+    const int t = threadIdx.x % kGroups * 4, step = blockDim.x / kGroups;
+    for (int o = threadIdx.x / kGroups; o < outs; o += 4 * step) {
+      int columns[4];
+      float sums[4][4] = {};
+#pragma unroll
+      for (int j = 0; j < 4; ++j) columns[j] = o + j * step < outs ? o + j * step : o;
+#pragma unroll 4
+      for (int k = 0; k < inner; ++k) {
+        const float4 v = *reinterpret_cast<const float4*>(a + k * kPitch + t);
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const float w = weight[k * pitch + columns[j]];
+          sums[j][0] += w * v.x;
+          sums[j][1] += w * v.y;
+          sums[j][2] += w * v.z;
+          sums[j][3] += w * v.w;
+        }
+      }
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+        if (o + j * step < outs) emit(o + j * step, t, make_float4(sums[j][0], sums[j][1], sums[j][2], sums[j][3]));
+    }
+  }
   static __device__ __forceinline__ void put(float* to, int row, int t, float4 value) {
     *reinterpret_cast<float4*>(to + row * kPitch + t) = value;
   }
