@@ -317,25 +317,25 @@ def leave_stage(
     return mlp(channel_layer(x + start, exposures)).float()
 
 
-class Prior(nn.Module):
-    """Logits of a plain merge from the reference to the shortest exposure; conv_end's fourth output is the gate between
-    it and the network's own (PriorArgs in native/ops/ops.h)."""
+class LearntFold(nn.Module):
+    """fold.weight [slots, widest slot, n, C]: what the features of each exposure give to the channels of each slot."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int, slots: int, exposures: int) -> None:
         super().__init__()
-        self.register_buffer("knee", torch.tensor([0.85, 0.97]))
+        self.weight = nn.Parameter(torch.zeros(slots, -(-channels // slots), exposures, channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [B, 6n, H, W] -> [B, H, W, 3]."""
-        exposures = x.shape[1] // 6
-        full, none = self.knee
-        h = x[:, :3]
-        for i in range(1, exposures // 2 + 1):
-            brightest = x[:, 6 * i + 3 : 6 * i + 6].amax(1, keepdim=True)
-            trust = ((none - brightest) / (none - full)).clamp(0, 1)
-            h = h + trust * (x[:, 6 * i : 6 * i + 3] - h)
-        h = h.clamp(0, 1)
-        return image_to_tokens(torch.log((h + 1 / 5000) / (1 + 1 / 200 - h)))
+    def forward(self, features: Tensor) -> Tensor:
+        """[n, B, H, W, C] -> [B, H, W, C]."""
+        channels, slots = features.shape[-1], self.weight.shape[0]
+        starts = [part_start(i, slots, channels) for i in range(slots + 1)]
+        rows = torch.cat([self.weight[i, : end - start] for i, (start, end) in enumerate(zip(starts, starts[1:]))])
+        return torch.einsum("nbhwc,onc->bhwo", features, rows)
+
+
+def prior_logits(radiance: Tensor) -> Tensor:
+    """Of a prior's radiance [..., 3] (PriorArgs in native/ops/ops.h)."""
+    h = radiance.clamp(0, 1)
+    return torch.log((h + 1 / 5000) / (1 + 1 / 200 - h))
 
 
 class SMNet(nn.Module):
@@ -347,10 +347,13 @@ class SMNet(nn.Module):
         heads: int = 6,
         drop_path: float = 0.1,
         prior: bool = False,
+        learnt_fold: tuple[int, int] | None = None,
     ) -> None:
+        """`prior`: the last exposure is a merge, the others' radiance without a network. `learnt_fold`: slots, exposures."""
         super().__init__()
         self.width, self.blocks = width, blocks
-        self.prior = Prior() if prior else None
+        self.prior = prior
+        self.fold = None if learnt_fold is None else LearntFold(width, *learnt_fold)
         self.conv_first = nn.Sequential(
             nn.Conv2d(6, width, 3), nn.Conv2d(width, width, 3), nn.Conv2d(width, width, 3)
         )
@@ -392,7 +395,8 @@ class SMNet(nn.Module):
         for layer in self.conv_first:
             stacked = convolve(stacked, layer, Settings.dtype, reflect=True)
         features = stacked.reshape(exposures, batch, height, width, self.width)
-        return fold(features.float()), features[exposures // 2]
+        folded = fold(features.float()) if self.fold is None else self.fold(features.float())
+        return folded, features[(exposures - self.prior) // 2]
 
     def finish(self, x: Tensor, anchor: Tensor, prior: Tensor | None = None) -> Tensor:
         out = convolve(self.norm(x), self.conv_after_body, torch.float32)
@@ -404,10 +408,11 @@ class SMNet(nn.Module):
         return torch.sigmoid(logits)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, use_mask: Tensor | None = None) -> Tensor:
-        """x [B, 6n, H, W] -> radiance [B, 3, H, W]. mask [B, 1, H, W]; use_mask [stages] of 0 (importance map) or 1."""
+        """x [B, 6n, H, W], the prior counted in n -> radiance [B, 3, H, W]. mask [B, 1, H, W]; use_mask [stages] of 0 (importance map) or 1."""
         exposures, run = x.shape[1] // 6, Settings.run
-        prior = None if self.prior is None else self.prior(x)
+        prior = prior_logits(image_to_tokens(x[:, -6:-3])) if self.prior else None
         features, anchor = run(SMNet.extract)(self, image_to_tokens(x), exposures)
+        slots = exposures if self.fold is None else self.fold.weight.shape[0]
         start, x = run(enter)(self.patch_embed.norm, self.mlp, features)
         mask = None if mask is None else image_to_tokens(mask)
         dropping = self.training and self.drop_path > 0
@@ -420,14 +425,22 @@ class SMNet(nn.Module):
                 else:
                     x = run(HybridBlock.forward)(block, x, None, None, rate)
             x = run(leave_stage)(
-                stage.conv, self.channel_layers[s], self.mlps[s], x, stage_input, start, exposures
+                stage.conv, self.channel_layers[s], self.mlps[s], x, stage_input, start, slots
             )
         return tokens_to_image(run(SMNet.finish)(self, x, anchor, prior))
 
 
-def configuration_of(weights: dict[str, Tensor]) -> dict[str, int | bool]:
+def configuration_of(weights: dict[str, Tensor]) -> dict[str, object]:
     """The configuration that a set of weights implies."""
     stages = 1 + max(int(k.split(".")[1]) for k in weights if k.startswith("layers."))
     blocks = 1 + max(int(k.split(".")[4]) for k in weights if k.startswith("layers.0.residual_group.blocks."))
     table = weights["layers.0.residual_group.blocks.0.attn.relative_position_bias_table"]
-    return {"width": weights["norm.weight"].shape[0], "stages": stages, "blocks": blocks, "heads": table.shape[1], "prior": "prior.knee" in weights}
+    fold = weights.get("fold.weight")
+    return {
+        "width": weights["norm.weight"].shape[0],
+        "stages": stages,
+        "blocks": blocks,
+        "heads": table.shape[1],
+        "prior": weights["conv_end.bias"].shape[0] == 4,
+        "learnt_fold": None if fold is None else (fold.shape[0], fold.shape[2]),
+    }

@@ -11,7 +11,7 @@ import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { createNativeEngine } from "../../src/engine/native.js";
 import { exposureCounts, modelFor } from "../../src/model/extractors.js";
-import { bodySlots, FOLD_WEIGHT, firstFold } from "../../src/model/fold.js";
+import { FOLD_WEIGHT, plainFold, spreadFold } from "../../src/model/fold.js";
 import { loadModel, type Model } from "../../src/model/model.js";
 import { segmentPhotograph, smallestSegment } from "../../src/segment/segment-map.js";
 import { makeConfig, type TrainConfig } from "../../src/train/config.js";
@@ -154,7 +154,7 @@ try {
   const start = plain as Model;
   const schedule = { ...base, curriculum: unmasked, masks: "none", lossWeights: "uniform", exposures: 5 } as const;
   const scratch = await learn(makeConfig({ ...schedule, seed: 1 }, "small"), "five", "scratch5");
-  const fold = firstFold(start.width, bodySlots(start.tensors, 3), 5);
+  const fold = spreadFold(plainFold(start.width, 3), 5);
   const model = { ...start, exposures: 5, tensors: new Map(start.tensors).set(FOLD_WEIGHT, fold) };
   const tuned = await learn(makeConfig({ ...schedule, seed: 1 }, "finetune"), "five", "tuned5", { base: start, model });
   const rows = {

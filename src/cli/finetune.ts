@@ -2,8 +2,9 @@ import { type Command, InvalidArgumentError } from "commander";
 import type { NativeDevice } from "../engine/addon.js";
 import { SmhdrError } from "../errors.js";
 import { exposureCounts, modelFor } from "../model/extractors.js";
-import { bodySlots, FOLD_WEIGHT, firstFold } from "../model/fold.js";
+import { FOLD_WEIGHT, plainFold, spreadFold } from "../model/fold.js";
 import { loadModel, type Model } from "../model/model.js";
+import { hasPrior } from "../model/prior.js";
 import { makeConfig, readConfig } from "../train/config.js";
 import { readRunConfig, runFolder } from "../train/run-folder.js";
 import { train } from "../train/train.js";
@@ -95,8 +96,9 @@ function start(base: Model, exposures: number): Model {
     );
   if (exposureCounts(base).includes(exposures)) return modelFor(base, exposures);
   const { tensors, ...own } = modelFor(base, base.exposures);
-  const slots = bodySlots(tensors, base.exposures);
-  return { ...own, exposures, tensors: new Map(tensors).set(FOLD_WEIGHT, firstFold(base.width, slots, exposures)) };
+  const fold = tensors.get(FOLD_WEIGHT) ?? plainFold(base.width, base.exposures);
+  const first = spreadFold(fold, exposures, hasPrior(tensors));
+  return { ...own, exposures, tensors: new Map(tensors).set(FOLD_WEIGHT, first) };
 }
 
 /** Undefined for a run that goes on as it was begun. */

@@ -104,7 +104,7 @@ export async function createOnnxEngine(
   const question: OpenRequest = {
     kind: "open",
     bytes: model.bytes,
-    exposures: model.exposures,
+    exposures: inputsOf(model),
     providers: [...new Set([...providers, "cpu" as const])],
     threads: threads || availableParallelism(),
   };
@@ -147,10 +147,13 @@ export async function listOnnxProviders(): Promise<readonly OnnxProvider[]> {
 /** Ends the processes of engines that nobody holds any more. */
 const abandoned = new FinalizationRegistry<Helper>((helper) => helper.end());
 
+const inputsOf = ({ exposures, prior }: OnnxModel) => exposures + Number(prior);
+
 function checkInput({ exposures, batch, height, width, maskMode }: EngineInput, model: OnnxModel): void {
   const refuse = (message: string) => new SmhdrError("INVALID_ARGUMENT", message);
-  if (exposures.length !== model.exposures) {
-    throw refuse(`exposures: this ONNX model takes ${model.exposures}; ${exposures.length} came.`);
+  if (exposures.length !== inputsOf(model)) {
+    const takes = `${model.exposures}${model.prior ? " and a merge of them" : ""}`;
+    throw refuse(`exposures: this ONNX model takes ${takes}; ${exposures.length} came.`);
   }
   const positive = (n: number) => Number.isInteger(n) && n > 0;
   if (!positive(batch) || !positive(height / 8) || !positive(width / 8)) {

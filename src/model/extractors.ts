@@ -1,6 +1,7 @@
 import { SmhdrError } from "../errors.js";
 import { bodySlots, FOLD_WEIGHT } from "./fold.js";
 import type { Model } from "./model.js";
+import { hasPrior } from "./prior.js";
 import type { StoredTensor } from "./safetensors.js";
 
 // One file may serve several numbers of exposures: beside the network trained for `exposures` of them it holds extractors,
@@ -70,7 +71,8 @@ export function checkExtractors({ name: model, tensors, width, exposures }: Mode
       throw refuse(`is an extractor for the ${exposures} exposures that the network itself takes`);
     if (extractor.parameter === FOLD_WEIGHT) {
       const slots = bodySlots(tensors, exposures);
-      const expected = [slots, Math.ceil(width / slots), extractor.exposures, width];
+      const inputs = extractor.exposures + Number(hasPrior(tensors));
+      const expected = [slots, Math.ceil(width / slots), inputs, width];
       if (expected.join() !== shape.join()) throw refuse(`must be [${expected.join(", ")}], not [${shape.join(", ")}]`);
       continue;
     }

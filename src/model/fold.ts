@@ -6,32 +6,44 @@ import type { StoredTensor } from "./safetensors.js";
 
 export const FOLD_WEIGHT = "fold.weight";
 
-/** Which exposure each of the slots begins with: the reference in the middle, the others spread out to the ends. */
-function firstExposures(slots: number, exposures: number): number[] {
-  const [middle, reference] = [slots >> 1, exposures >> 1];
-  return Array.from({ length: slots }, (_, s) => {
+/** Which of `exposures` stand for `few` of them: the reference in the middle, the others spread out to the ends. */
+function spread(few: number, exposures: number): number[] {
+  const [middle, reference] = [few >> 1, exposures >> 1];
+  return Array.from({ length: few }, (_, s) => {
     if (s <= middle) return middle === 0 ? reference : Math.round((s * reference) / middle);
-    const after = slots - 1 - middle;
+    const after = few - 1 - middle;
     return reference + Math.round(((s - middle) * (exposures - 1 - reference)) / after);
   });
 }
 
-/**
- * The fold that an extractor for `exposures` begins with: every slot takes one exposure, folded as the network's own fold
- * does, so that the network does with a longer bracket what it did with a selection from it.
- */
-export function firstFold(width: number, slots: number, exposures: number): StoredTensor {
+/** The published fold of `slots` exposures, each into its slot; of a prior (prior.ts) behind them the body gets nothing. */
+export function plainFold(width: number, slots: number, prior = false): StoredTensor {
   const parts = channelParts(slots, width);
   const widest = Math.ceil(width / slots);
-  const chosen = firstExposures(slots, exposures);
-  const data = new Float32Array(slots * widest * exposures * width);
+  const inputs = slots + Number(prior);
+  const data = new Float32Array(slots * widest * inputs * width);
   for (const [slot, [first, end]] of parts.entries())
     for (let j = 0; j < end - first; j++) {
       const groups = parts.filter(([from, to]) => from + j < to);
-      for (const [from] of groups)
-        data[((slot * widest + j) * exposures + chosen[slot]) * width + from + j] = 1 / groups.length;
+      for (const [from] of groups) data[((slot * widest + j) * inputs + slot) * width + from + j] = 1 / groups.length;
     }
-  return { shape: [slots, widest, exposures, width], data };
+  return { shape: [slots, widest, inputs, width], data };
+}
+
+/**
+ * The fold that an extractor for `exposures` begins with: what `fold` does to its own few exposures it does to as many of
+ * these, so that the network does with a longer bracket what it did with a selection from it.
+ */
+export function spreadFold({ shape, data }: StoredTensor, exposures: number, prior = false): StoredTensor {
+  const [slots, widest, before, width] = shape;
+  const after = exposures + Number(prior);
+  const places = [...spread(before - Number(prior), exposures), exposures];
+  const out = new Float32Array(slots * widest * after * width);
+  for (let row = 0; row < slots * widest; row++)
+    for (let input = 0; input < before; input++)
+      for (let c = 0; c < width; c++)
+        out[(row * after + places[input]) * width + c] += data[(row * before + input) * width + c];
+  return { shape: [slots, widest, after, width], data: out };
 }
 
 /** Slots of the body's features: those of the learnt fold, else one for each exposure. */

@@ -1,10 +1,10 @@
+import { FOLD_WEIGHT, plainFold } from "./fold.js";
 import type { StoredTensor } from "./safetensors.js";
 
-// A network with a prior gives, pixel by pixel, its own radiance or a plain merge of the exposures: conv_end has a fourth
-// output, the gate between them (PriorArgs in native/ops/ops.h). What tells is the tensor prior.knee: the pixel values between
-// which an exposure's weight falls.
+// A network with a prior gives, pixel by pixel, its own radiance or that of the merge without a network, which it takes as one
+// more exposure, the last. conv_end has a fourth output, the gate between them (PriorArgs in native/ops/ops.h), and the learnt
+// fold (fold.ts) takes the merge's features in.
 
-export const PRIOR_KNEE = "prior.knee";
 /** The radiances that keep the logits of black and of white finite; the kernels' (native/ops/prior.h). */
 export const PRIOR_BLACK = 1 / 5000;
 export const PRIOR_WHITE = 1 / 200;
@@ -12,8 +12,16 @@ export const PRIOR_WHITE = 1 / 200;
 /** How open the gate is at the beginning: of a network that has learnt to make radiance, and of a new one. */
 export const FIRST_GATE = { learnt: 0.1, drawn: 0.9 } as const;
 
-/** The network with a prior beside its own radiance, and the same gate, 0 to 1, everywhere. */
-export function withPrior(weights: ReadonlyMap<string, StoredTensor>, gate: number): ReadonlyMap<string, StoredTensor> {
+export function hasPrior(tensors: ReadonlyMap<string, StoredTensor>): boolean {
+  return tensors.get("conv_end.bias")?.shape[0] === 4;
+}
+
+/** The network with a prior beside its own radiance, and the same gate, 0 to 1, everywhere; the body sees nothing new at first. */
+export function withPrior(
+  weights: ReadonlyMap<string, StoredTensor>,
+  exposures: number,
+  gate: number,
+): ReadonlyMap<string, StoredTensor> {
   const out = new Map(weights);
   for (const [name, last] of [
     ["conv_end.weight", 0],
@@ -25,5 +33,6 @@ export function withPrior(weights: ReadonlyMap<string, StoredTensor>, gate: numb
     data.set(tensor.data);
     out.set(name, { shape: [4, ...tensor.shape.slice(1)], data });
   }
-  return out.set(PRIOR_KNEE, { shape: [2], data: Float32Array.of(0.85, 0.97) });
+  const width = weights.get("conv_first.0.weight")?.shape[0] ?? 0;
+  return out.set(FOLD_WEIGHT, plainFold(width, exposures, true));
 }

@@ -4,6 +4,7 @@ import { type DeviceName, selectEngine } from "../engine/select.js";
 import { exposureCounts, modelFor } from "../model/extractors.js";
 import type { Model } from "../model/model.js";
 import type { OnnxModel } from "../model/onnx/read.js";
+import { hasPrior } from "../model/prior.js";
 
 /** A model on a device: one engine for every number of exposures that it has weights for, made when first needed. */
 export class LoadedNetwork {
@@ -13,6 +14,8 @@ export class LoadedNetwork {
     readonly name: string,
     /** The numbers of exposures it takes, ascending. */
     readonly counts: readonly number[],
+    /** Whether it takes a merge beside the exposures. */
+    readonly prior: boolean,
     private readonly makeEngine: (count: number) => Promise<Engine>,
   ) {}
 
@@ -29,6 +32,7 @@ export class LoadedNetwork {
     const network = new LoadedNetwork(
       model.name,
       counts,
+      "tensors" in model ? hasPrior(model.tensors) : model.prior,
       async (count) => (await selectEngine(weights(count), device, threads, precision)).engine,
     );
     network.engines.set(model.exposures, Promise.resolve(engine));

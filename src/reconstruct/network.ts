@@ -3,7 +3,8 @@ import type { Bracket, Note } from "../bracket/bracket.js";
 import type { Engine } from "../engine/engine.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
-import type { Model } from "../model/model.js";
+import { MergeSampler } from "./merge-sampler.js";
+import { mergeRadiance } from "./radiance.js";
 import { ExposureSampler, type Region } from "./sampler.js";
 import { fade, LEAST_TILE, planTiles } from "./tiles.js";
 
@@ -17,11 +18,24 @@ export interface NetworkOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((fraction: number) => void) | undefined;
   readonly turn?: Turn | undefined;
+  /** For the merge that a network with a prior takes; default one per processor. */
+  readonly threads?: number | undefined;
   /** Called with the number of tiles before the work on them begins. */
   readonly onTiles?: ((count: number) => void) | undefined;
   /** Called when the engine's device has too little memory of its own, and what is done about it. */
   readonly onNote?: ((note: Note) => void) | undefined;
 }
+
+/** What a network needs to be given. */
+export interface NetworkInputs {
+  readonly name: string;
+  readonly exposures: number;
+  /** Whether a merge without a network comes after the exposures (src/model/prior.ts). */
+  readonly prior?: boolean | undefined;
+}
+
+/** The merge's part of the work, roughly. */
+const MERGE_SHARE = 0.02;
 
 /** What the process needs besides pixels. */
 const BASE_BYTES = 200 * 1024 ** 2;
@@ -29,13 +43,13 @@ const BASE_BYTES = 200 * 1024 ** 2;
 /**
  * Reconstructs a bracket with the network: the whole image at once where memory allows, else overlapping tiles that share
  * their image-wide sums and fade into each other. `model.exposures` is how many the engine takes: of a longer bracket, the
- * reference and those spread evenly over either side are used.
+ * reference and those spread evenly over either side are used; a prior is merged of all.
  *
  * @throws SmhdrError UNSUPPORTED for fewer exposures than the model takes, OUT_OF_MEMORY, CANCELLED.
  */
 export async function reconstructNetwork(
   bracket: Bracket,
-  model: Pick<Model, "name" | "exposures">,
+  model: NetworkInputs,
   engine: Engine,
   options: NetworkOptions,
 ): Promise<Radiance> {
@@ -43,8 +57,24 @@ export async function reconstructNetwork(
   const chosen = chooseExposures(bracket, model.exposures);
   const exposures = chosen.map((i) => bracket.exposures[i]);
   const shortest = exposures[0].exposureValue;
-  const samplers = exposures.map((e) => new ExposureSampler({ ...e, exposureValue: e.exposureValue - shortest }));
-  const data = await reconstructPicture(bracket, samplers, engine, options);
+  const samplers: Sampler[] = exposures.map(
+    (e) => new ExposureSampler({ ...e, exposureValue: e.exposureValue - shortest }),
+  );
+  const { onProgress } = options;
+  let memory = options.memory;
+  if (model.prior) {
+    const merging = (fraction: number) => onProgress?.(fraction * MERGE_SHARE);
+    const merge = await mergeRadiance(bracket, { ...options, onProgress: merging });
+    samplers.push(new MergeSampler(merge, 2 ** shortest));
+    memory -= merge.data.byteLength;
+  }
+  const data = await reconstructPicture(bracket, samplers, engine, {
+    ...options,
+    memory,
+    ...(model.prior && {
+      onProgress: (fraction: number) => onProgress?.(MERGE_SHARE + fraction * (1 - MERGE_SHARE)),
+    }),
+  });
   // The network's 1.0 is where the shortest exposure it was given clips.
   const scale = 2 ** -shortest;
   if (scale !== 1) for (let i = 0; i < data.length; i++) data[i] *= scale;
@@ -62,6 +92,8 @@ export async function reconstructNetwork(
     },
   };
 }
+
+export type Sampler = Pick<ExposureSampler, "read">;
 
 /**
  * The engine's radiance [height, width, 3] of what the samplers read: at once where memory allows, else in tiles. A size beyond
@@ -96,7 +128,7 @@ export async function reconstructPicture(
 
 async function reconstructTiles(
   { width, height }: { readonly width: number; readonly height: number },
-  samplers: readonly Pick<ExposureSampler, "read">[],
+  samplers: readonly Sampler[],
   engine: Engine,
   { tile, signal, onProgress, turn = (work) => work(), onTiles }: NetworkOptions,
   pixelsAtOnce: number,

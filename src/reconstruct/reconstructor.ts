@@ -1,11 +1,12 @@
 import type { Bracket, Note } from "../bracket/bracket.js";
-import { hasAddon, loadAddon } from "../engine/addon.js";
+import { buildCommand, hasAddon, loadAddon } from "../engine/addon.js";
 import type { Precision } from "../engine/engine.js";
 import type { DeviceName } from "../engine/select.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
 import { loadModel } from "../model/model.js";
 import { readOnnx } from "../model/onnx/read.js";
+import { hasPrior } from "../model/prior.js";
 import { LoadedNetwork } from "./loaded-network.js";
 import { bestCount, reconstructNetwork, selectionNote, type Turn } from "./network.js";
 import { mergeRadiance } from "./radiance.js";
@@ -46,6 +47,9 @@ export interface RunOptions {
 const DEFAULT_MEMORY = 2 * 1024 ** 3;
 /** A bracket's pixels may hold a quarter of the memory (see ReadOptions.memory); the network gets what is left. */
 const NETWORK_SHARE = 3 / 4;
+
+/** The shipped model that needs no merge of the exposures, and so no native part. */
+const WITHOUT_ADDON = "smhdr";
 
 /** The method that options mean where they name none. */
 export function methodOf({ method, model, device = "auto" }: ReconstructorOptions): Method {
@@ -100,7 +104,15 @@ export class Reconstructor {
       loadAddon();
       return new Reconstructor(options, undefined);
     }
-    const loaded = model?.endsWith(".onnx") ? await readOnnx(model) : await loadModel(model);
+    const loaded = model?.endsWith(".onnx")
+      ? await readOnnx(model)
+      : await loadModel(model ?? (hasAddon() ? "default" : WITHOUT_ADDON));
+    const prior = "tensors" in loaded ? hasPrior(loaded.tensors) : loaded.prior;
+    if (prior && !hasAddon())
+      throw new SmhdrError(
+        "UNSUPPORTED",
+        `model: ${loaded.name} takes a merge of the exposures, which the native part makes, and that could not be loaded. Use --model ${WITHOUT_ADDON}, or build the native part: ${buildCommand()}`,
+      );
     const { network: ready, notes } = await LoadedNetwork.load(loaded, device, threads, precision);
     return new Reconstructor(options, ready, notes);
   }
@@ -116,7 +128,7 @@ export class Reconstructor {
     const { threads, memory = DEFAULT_MEMORY, tile = "auto", method } = this.options;
     const network = this.network;
     if (!network) return mergeRadiance(bracket, { threads, memory, signal, onProgress });
-    const { name, counts } = network;
+    const { name, counts, prior } = network;
     const exposures = bestCount(bracket, counts);
     if (exposures === undefined && method === "network") {
       throw new SmhdrError(
@@ -127,7 +139,7 @@ export class Reconstructor {
     const note = selectionNote(bracket, name, counts);
     if (note) onNote?.(note);
     if (exposures === undefined) return mergeRadiance(bracket, { threads, memory, signal, onProgress });
-    const options = { memory: memory * NETWORK_SHARE, tile, signal, onProgress, turn, onNote };
-    return reconstructNetwork(bracket, { name, exposures }, await network.engineFor(exposures), options);
+    const options = { memory: memory * NETWORK_SHARE, tile, threads, signal, onProgress, turn, onNote };
+    return reconstructNetwork(bracket, { name, exposures, prior }, await network.engineFor(exposures), options);
   }
 }

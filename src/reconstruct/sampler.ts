@@ -21,7 +21,7 @@ function toGamma(linear: number): number {
 }
 
 /** Mirrors an index about the borders without repeating them. */
-function mirror(at: number, length: number): number {
+export function mirror(at: number, length: number): number {
   if (length === 1) return 0;
   const period = 2 * (length - 1);
   const within = ((at % period) + period) % period;

@@ -59,8 +59,16 @@ export interface TrainConfig {
   readonly validation: { readonly every: number; readonly scenes: number };
   /** Scenes held in memory at once; 0: all. Fewer cost a reading of every scene per epoch. */
   readonly scenesAtOnce: number;
-  /** For --synthesize: brackets per epoch, their side in pixels, stops between exposures (empty: mixed). */
-  readonly synthesis: { readonly scenes: number; readonly size: number; readonly evSpacing: readonly number[] };
+  /**
+   * For --synthesize: brackets per epoch, their side in pixels, stops between exposures (empty: mixed), the share of cameras whose
+   * curve is not gamma 2.2.
+   */
+  readonly synthesis: {
+    readonly scenes: number;
+    readonly size: number;
+    readonly evSpacing: readonly number[];
+    readonly response: number;
+  };
   /** A checkpoint is written when so many minutes have passed since the last; 0: after every step. */
   readonly checkpointMinutes: number;
   /** A line of metrics every so many steps. */
@@ -103,6 +111,7 @@ const ranges: Readonly<Record<string, Range>> = {
   scenesAtOnce: [0, 1e6, true],
   "synthesis.scenes": [1, 1e5, true],
   "synthesis.size": [16, 4096, true],
+  "synthesis.response": [0, 1],
   checkpointMinutes: [0, 1e5],
   metricsEvery: [1, 1e6, true],
 };

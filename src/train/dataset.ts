@@ -32,6 +32,8 @@ export interface Scene {
   readonly truth: Float32Array;
   /** Segment id of each pixel. */
   readonly segments: Float32Array | undefined;
+  /** For networks with a prior: the merge without a network, like the truth (prepare-scene.ts). */
+  readonly merge?: Float32Array | undefined;
 }
 
 // Kalantari's and Tel's names first, then Prabhakar's.

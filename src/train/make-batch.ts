@@ -26,7 +26,8 @@ export function makeBatch(
 ): Omit<TrainingBatch, "rate"> {
   const { patch, seed, masks } = config;
   const pixels = patch * patch;
-  const arrays = patchArrays(patches.length, patch, config.exposures);
+  const merged = patches.some(({ scene }) => scene.merge);
+  const arrays = patchArrays(patches.length, patch, config.exposures + Number(merged));
   const weighted = config.lossWeights === "quality" && patches.some(({ quality }) => quality);
   const masked = masks !== "none" && ratio > 0;
   const weights = weighted ? new Float32Array(patches.length * pixels).fill(1) : undefined;

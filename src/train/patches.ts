@@ -1,3 +1,4 @@
+import { mergePixel } from "../reconstruct/merge-sampler.js";
 import type { TrainConfig } from "./config.js";
 import type { Scene } from "./dataset.js";
 import { Random } from "./synthesis/random.js";
@@ -75,6 +76,7 @@ export function inputPixel(
 
 /** Where patches of a batch are written, channels last. */
 export interface PatchArrays {
+  /** One for the merge, too, where scenes have it. */
   readonly exposures: readonly Float32Array[];
   readonly truth: Float32Array;
   /** Segment ids; as many as pixels. */
@@ -114,6 +116,7 @@ export function cutPatch(
       scene.exposures.forEach((codes, e) => {
         inputPixel(codes, from * 3, scene.exposureValues[e], order, arrays.exposures[e], p * 6);
       });
+      if (scene.merge) mergePixel(scene.merge, from * 3, 1, order, arrays.exposures[scene.exposures.length], p * 6);
       for (let c = 0; c < 3; c++) arrays.truth[p * 3 + c] = scene.truth[from * 3 + order[c]];
       arrays.segments[p] = scene.segments ? scene.segments[from] : 0;
     }

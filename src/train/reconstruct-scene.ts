@@ -1,18 +1,13 @@
 import type { Engine } from "../engine/engine.js";
-import { reconstructPicture } from "../reconstruct/network.js";
-import type { Region } from "../reconstruct/sampler.js";
+import { MergeSampler } from "../reconstruct/merge-sampler.js";
+import { reconstructPicture, type Sampler } from "../reconstruct/network.js";
+import { mirror, type Region } from "../reconstruct/sampler.js";
 import type { Scene } from "./dataset.js";
 import { inputPixel } from "./patches.js";
 
 /** Sides are padded to multiples of this, by reflection (method.md section 2). */
 const PADDING = 16;
 const order = [0, 1, 2];
-
-function mirror(at: number, length: number): number {
-  if (length === 1) return 0;
-  const within = at % (2 * (length - 1));
-  return within < length ? within : 2 * (length - 1) - within;
-}
 
 /** The radiance that an engine makes of a scene, interleaved RGB: at once where `memory` bytes allow, else in tiles. */
 export async function reconstructScene(
@@ -22,7 +17,7 @@ export async function reconstructScene(
   signal?: AbortSignal,
 ): Promise<Float32Array> {
   const { width, height } = scene;
-  const samplers = scene.exposures.map((codes, e) => ({
+  const samplers: Sampler[] = scene.exposures.map((codes, e) => ({
     read(region: Region, out: Float32Array): void {
       let to = 0;
       for (let y = 0; y < region.height; y++)
@@ -32,6 +27,7 @@ export async function reconstructScene(
         }
     },
   }));
+  if (scene.merge) samplers.push(new MergeSampler({ width, height, data: scene.merge }, 1));
   const up = (length: number) => Math.ceil(length / PADDING) * PADDING;
   const padded = { width: up(width), height: up(height) };
   return crop(

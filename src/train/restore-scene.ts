@@ -3,11 +3,13 @@ import { bracketFromImages } from "../bracket/read-bracket.js";
 import { linearTable } from "../bracket/transfer.js";
 import { SmhdrError } from "../errors.js";
 import type { LoadedNetwork } from "../reconstruct/loaded-network.js";
+import { MergeSampler } from "../reconstruct/merge-sampler.js";
 import {
   bestCount,
   chooseExposures,
   type NetworkOptions,
   reconstructPicture,
+  type Sampler,
   selectionNote,
 } from "../reconstruct/network.js";
 import { mergeRadiance } from "../reconstruct/radiance.js";
@@ -74,9 +76,13 @@ export async function restoreByNetwork(
       );
     const note = selectionNote(bracket, network.name, network.counts);
     if (note) options.onNote?.(note);
-    const samplers = chooseExposures(bracket, count).map(
+    const samplers: Sampler[] = chooseExposures(bracket, count).map(
       (i) => new ExposureSampler({ ...bracket.exposures[i], exposureValue: exposureValues[i] }),
     );
+    if (network.prior) {
+      const merge = await mergeRadiance(bracket, { ...options, onProgress: undefined });
+      samplers.push(new MergeSampler(merge, 2 ** -exposureValues[0]));
+    }
     const up = (length: number) => Math.ceil(length / PADDING) * PADDING;
     const padded = { width: up(width), height: up(height) };
     const onTiles = (tiles: number) => {
@@ -91,7 +97,11 @@ export async function restoreByNetwork(
   }
 }
 
-async function bracketOf(scene: Scene, { align, signal }: RestoreOptions): Promise<Bracket> {
+/** The bracket that a scene's exposures are. Throws BAD_INPUT where they are not sorted; else as bracketFromImages. */
+export async function bracketOf(
+  scene: Scene,
+  { align, signal }: Pick<RestoreOptions, "align" | "signal">,
+): Promise<Bracket> {
   const { width, height, exposures, exposureValues, name } = scene;
   const descent = exposureValues.findIndex((ev, i) => i > 0 && ev < exposureValues[i - 1]);
   if (descent > 0)

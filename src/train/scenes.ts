@@ -5,6 +5,7 @@ import { segmentPhotograph } from "../segment/segment-map.js";
 import type { TrainConfig } from "./config.js";
 import { measuresQuality } from "./curriculum.js";
 import { readScene, type Scene, type SceneFiles } from "./dataset.js";
+import { prepareScene } from "./prepare-scene.js";
 import { streamBrackets } from "./synthesis/stream.js";
 import type { SyntheticBracket } from "./synthesis/synthesize.js";
 
@@ -22,6 +23,14 @@ export interface SceneSet {
 
 export function needsSegments({ masks, lossWeights }: TrainConfig): boolean {
   return masks === "semantic" || lossWeights === "quality";
+}
+
+export interface SceneOptions {
+  /** Whether they are for a network with a prior (prepare-scene.ts). */
+  readonly prepared?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Of synthesised scenes told of the first only: the later ones are made while training goes on. */
+  readonly onProgress?: ((fraction: number) => void) | undefined;
 }
 
 /** Throws BAD_INPUT, naming `where`, for a scene that cannot be trained on with this configuration. */
@@ -43,17 +52,15 @@ export function checkScene(scene: Scene, config: TrainConfig, where = scene.name
 export async function folderScenes(
   files: readonly SceneFiles[],
   config: TrainConfig,
-  {
-    signal,
-    onProgress,
-  }: { signal?: AbortSignal | undefined; onProgress?: ((fraction: number) => void) | undefined } = {},
+  { prepared, signal, onProgress }: SceneOptions = {},
 ): Promise<SceneSet> {
   const hold = config.scenesAtOnce || files.length;
   const cache = new Map<number, Scene>();
   const load = async (index: number): Promise<Scene> => {
     const held = cache.get(index);
     if (held) return held;
-    const scene = checkScene(await readScene(files[index]), config, dirname(files[index].truth));
+    const read = checkScene(await readScene(files[index]), config, dirname(files[index].truth));
+    const scene = prepared ? await prepareScene(read, signal) : read;
     for (const oldest of cache.keys()) if (cache.size >= hold) cache.delete(oldest);
     cache.set(index, scene);
     return scene;
@@ -86,16 +93,12 @@ export function synthesizedScenes(
   config: TrainConfig,
   {
     workers = Math.max(1, availableParallelism() - 1),
+    prepared,
     signal,
     onProgress,
-  }: {
-    workers?: number;
-    signal?: AbortSignal | undefined;
-    /** Told of the first scenes only: the later ones are made while training goes on. */
-    onProgress?: ((fraction: number) => void) | undefined;
-  } = {},
+  }: SceneOptions & { workers?: number } = {},
 ): SceneSet {
-  const { scenes: count, size, evSpacing } = config.synthesis;
+  const { scenes: count, size, evSpacing, response } = config.synthesis;
   const measured = needsSegments(config);
   const generation = (epoch: number) => {
     if (!measured) return epoch - 1;
@@ -117,6 +120,7 @@ export function synthesizedScenes(
           width: size,
           height: size,
           exposures: config.exposures,
+          response,
           ...(evSpacing.length > 0 && { evSpacing }),
         },
         seed: config.seed,
@@ -132,11 +136,12 @@ export function synthesizedScenes(
       const { value } = await stream.next();
       if (!value) throw new SmhdrError("INTERNAL", "The synthesis ended early.");
       const middle = value.exposures[config.exposures >> 1];
-      scenes.push({
+      const scene = {
         ...value,
         name: `${number}-${scenes.length}`,
         segments: measured ? segmentPhotograph(middle, size, size).ids : undefined,
-      });
+      };
+      scenes.push(prepared ? await prepareScene(scene, signal) : scene);
       if (first) onProgress?.(scenes.length / count);
     }
     return scenes;

@@ -5,13 +5,14 @@ import { createTrainer, initialWeights, type Trainer } from "../engine/trainer.j
 import { SmhdrError } from "../errors.js";
 import { FOLD_WEIGHT } from "../model/fold.js";
 import type { Model } from "../model/model.js";
-import { FIRST_GATE, PRIOR_KNEE, withPrior } from "../model/prior.js";
+import { FIRST_GATE, hasPrior, withPrior } from "../model/prior.js";
 import { readSafetensors, type StoredTensor } from "../model/safetensors.js";
 import { type Checkpoint, readCheckpoint } from "./checkpoint.js";
 import { configDifference, makeConfig, type TrainConfig } from "./config.js";
 import { findScenes, readScene, type Scene } from "./dataset.js";
 import { type LoopResult, type ProgressState, runLoop } from "./loop.js";
 import { cutMetrics } from "./metrics.js";
+import { prepareScene } from "./prepare-scene.js";
 import { checkUnused, makeRunFolder, type RunFolder, readRunConfig, runFolder } from "./run-folder.js";
 import { checkBase } from "./saved-model.js";
 import { checkScene, folderScenes, type SceneSet, synthesizedScenes } from "./scenes.js";
@@ -67,14 +68,15 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const trainer = await makeTrainer(config, options, checkpoint, threads);
   const { base } = options;
   if (base) checkBase(base, trainer.state().parameters, config);
-  const scenes = await openScenes(config, options);
+  const prepared = hasPrior(new Map(Object.entries(trainer.state().parameters)));
+  const scenes = await openScenes(config, prepared, options);
   try {
     if (checkpoint && checkpoint.fingerprint !== scenes.fingerprint)
       throw new SmhdrError(
         "INVALID_ARGUMENT",
         `${output}: the run was begun on other scenes; give it the same --data or --synthesize to go on.`,
       );
-    const validation = await openValidation(config, data);
+    const validation = await openValidation(config, prepared, data);
     if (validation.length === 0 && config.validation.scenes > 0)
       onNote?.(
         `There is no ${data === undefined ? "--data" : join(data, "Test")} to validate on: no PSNR is reported.`,
@@ -152,8 +154,8 @@ async function makeTrainer(
 /** The model's, or drawn ones. A model without a prior that is to have one gets it; one that is adapted stays as it is. */
 function firstWeights(config: TrainConfig, { model, base }: TrainOptions): ReadonlyMap<string, StoredTensor> {
   const weights = model?.tensors ?? drawWeights(config);
-  if (!config.network.prior || base || weights.has(PRIOR_KNEE)) return weights;
-  return withPrior(weights, model ? FIRST_GATE.learnt : FIRST_GATE.drawn);
+  if (!config.network.prior || base || hasPrior(weights)) return weights;
+  return withPrior(weights, config.exposures, model ? FIRST_GATE.learnt : FIRST_GATE.drawn);
 }
 
 function drawWeights({ network, seed }: TrainConfig): ReadonlyMap<string, StoredTensor> {
@@ -172,16 +174,23 @@ function drawWeights({ network, seed }: TrainConfig): ReadonlyMap<string, Stored
   return weights;
 }
 
-async function openScenes(config: TrainConfig, { data, sources, signal, onReading }: TrainOptions): Promise<SceneSet> {
-  if (sources) return synthesizedScenes(sources, config, { signal, onProgress: onReading });
-  return folderScenes(await findScenes(data as string, "Training"), config, { signal, onProgress: onReading });
+async function openScenes(
+  config: TrainConfig,
+  prepared: boolean,
+  { data, sources, signal, onReading: onProgress }: TrainOptions,
+): Promise<SceneSet> {
+  if (sources) return synthesizedScenes(sources, config, { prepared, signal, onProgress });
+  return folderScenes(await findScenes(data as string, "Training"), config, { prepared, signal, onProgress });
 }
 
 /** The first scenes of Test/, where there is one. */
-async function openValidation(config: TrainConfig, data: string | undefined): Promise<Scene[]> {
+async function openValidation(config: TrainConfig, prepared: boolean, data: string | undefined): Promise<Scene[]> {
   if (data === undefined || !(await stat(join(data, "Test")).catch(() => undefined))?.isDirectory()) return [];
   const files = (await findScenes(data, "Test")).slice(0, config.validation.scenes);
   const scenes: Scene[] = [];
-  for (const scene of files) scenes.push(checkScene(await readScene(scene), config, dirname(scene.truth)));
+  for (const file of files) {
+    const scene = checkScene(await readScene(file), config, dirname(file.truth));
+    scenes.push(prepared ? await prepareScene(scene) : scene);
+  }
   return scenes;
 }

@@ -11,6 +11,8 @@ import { jsonLines, smhdr, start } from "./process.js";
 const skip = hasOnnxRuntime() ? false : "onnxruntime-node is not installed";
 const noAddon = { env: { SMHDR_ADDON: "/nonexistent" } };
 const model = "smhdr-s";
+/** It takes no merge of the exposures, and so no native part. */
+const alone = "smhdr";
 
 let folder: string;
 let images: string[];
@@ -37,16 +39,31 @@ function difference(a: Float32Array, b: Float32Array): number {
 
 describe("smhdr with ONNX Runtime", { skip }, () => {
   it("merges without the native part and says how, once", async () => {
-    const native = await merge("native.exr", ["--model", model, "--precision", "fp32"]);
-    const onnx = await merge("without.exr", ["--model", model], noAddon);
+    const native = await merge("native.exr", ["--model", alone, "--precision", "fp32"]);
+    const onnx = await merge("without.exr", [], noAddon);
     const notes = onnx.lines.filter(({ event }) => event === "note").map(({ message }) => `${message}`);
     assert.equal(notes.filter((note) => /ONNX Runtime computes instead/.test(note)).length, 1);
     assert.match(notes.join("\n"), /build/);
     assert.equal(onnx.lines.at(-1)?.method, "network");
-    assert.equal(onnx.lines.at(-1)?.model, model);
+    assert.equal(onnx.lines.at(-1)?.model, alone);
     assert.ok(native.radiance.some((value) => value > 0.05));
     assert.ok(difference(native.radiance, onnx.radiance) < 1e-4);
     assert.ok(!native.lines.some(({ code }) => code === "engine"));
+    const args = [
+      "merge",
+      ...images,
+      "--ev",
+      "0,2,4",
+      "--align",
+      "none",
+      "--model",
+      model,
+      "-o",
+      join(folder, "no.exr"),
+    ];
+    const refused = await start(args, noAddon).finished;
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /smhdr-s takes a merge of the exposures.*--model smhdr, or build/);
   });
 
   it("exports a model that merges like the original", async () => {
@@ -56,9 +73,9 @@ describe("smhdr with ONNX Runtime", { skip }, () => {
     const [{ bytes, exposures }] = jsonLines(exported.stdout);
     assert.equal(bytes, (await readFile(file)).length);
     assert.equal(exposures, 3);
-    const other = await smhdr("export", model, "-o", join(folder, "none.onnx"), "--exposures", "5");
+    const other = await smhdr("export", model, "-o", join(folder, "none.onnx"), "--exposures", "6");
     assert.equal(other.code, 1);
-    assert.match(other.stderr, /takes 3; got 5.*finetune/);
+    assert.match(other.stderr, /takes .*3.*; got 6.*finetune/);
     const given = await merge("file.exr", ["--model", file]);
     const chosen = await merge("device.exr", ["--model", model, "--device", "onnx:cpu"]);
     assert.deepEqual(given.radiance, chosen.radiance);

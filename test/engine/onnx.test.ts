@@ -9,11 +9,11 @@ import type { Engine, EngineInput } from "../../src/engine/engine.js";
 import { createNativeEngine } from "../../src/engine/native.js";
 import { createOnnxEngine, hasOnnxRuntime, listOnnxProviders, type OnnxProvider } from "../../src/engine/onnx.js";
 import { selectEngine } from "../../src/engine/select.js";
-import { FOLD_WEIGHT, firstFold } from "../../src/model/fold.js";
+import { FOLD_WEIGHT, plainFold, spreadFold } from "../../src/model/fold.js";
 import type { Model } from "../../src/model/model.js";
 import { exportOnnx } from "../../src/model/onnx/export.js";
 import { decodeOnnx } from "../../src/model/onnx/read.js";
-import { PRIOR_KNEE, withPrior } from "../../src/model/prior.js";
+import { hasPrior, withPrior } from "../../src/model/prior.js";
 import { readSafetensors, type StoredTensor } from "../../src/model/safetensors.js";
 
 const shipped = fileURLToPath(new URL("../golden/", import.meta.url));
@@ -41,10 +41,12 @@ function widened(small: Model): Model {
   return { ...small, name: "wide", tensors, width: 40, exposures: 5 };
 }
 
-/** The network with a prior, its knee in the middle of the pictures' values and its gate moving with them. */
+/** The network with a prior, its gate moving with the pictures' values and its fold with a little of the merge. */
 function corrected(small: Model): Model {
-  const tensors = new Map(withPrior(small.tensors, 0.5));
-  tensors.set(PRIOR_KNEE, { shape: [2], data: Float32Array.of(0.5, 0.75) });
+  const tensors = new Map(withPrior(small.tensors, 3, 0.5));
+  tensors.get(FOLD_WEIGHT)?.data.forEach((v, i, fold) => {
+    fold[i] = v + 0.02 * Math.sin(i);
+  });
   const end = tensors.get("conv_end.weight");
   end?.data.subarray(3 * 24 * 9).forEach((_, i, gate) => {
     gate[i] = 0.2 * Math.sin(i);
@@ -54,7 +56,7 @@ function corrected(small: Model): Model {
 
 /** The network with a fold that gives every slot a little of each of five exposures. */
 function folded(small: Model): Model {
-  const first = firstFold(small.width, 3, 5);
+  const first = spreadFold(plainFold(small.width, 3), 5);
   const fold = { ...first, data: first.data.map((v, i) => v + 0.02 * Math.sin(i)) };
   return { ...small, name: "folded", tensors: new Map([...small.tensors, [FOLD_WEIGHT, fold]]), exposures: 5 };
 }
@@ -100,21 +102,22 @@ describe("the ONNX engine equals the native one", { skip }, () => {
       const native = createNativeEngine(weights, 2);
       const { engine, provider } = await open(weights);
       assert.equal(provider, "cpu");
+      const inputs = weights.exposures + Number(hasPrior(weights.tensors));
       let spread = 0;
       for (const [batch, height, width] of [
         [1, 8, 8],
         [2, 24, 40],
         [1, 64, 128],
       ]) {
-        const input = pictures(weights.exposures, batch, height, width);
+        const input = pictures(inputs, batch, height, width);
         const radiance = await engine.run(input);
         spread = Math.max(spread, Math.max(...radiance) - Math.min(...radiance));
         assert.ok(worst(radiance, await native.run(input)) <= 1e-4);
       }
       assert.ok(spread > 0.01, `a flat picture proves nothing: ${spread}`);
 
-      const samples = pictures(weights.exposures, 3, 16, 16);
-      const tile = pictures(weights.exposures, 1, 16, 32);
+      const samples = pictures(inputs, 3, 16, 16);
+      const tile = pictures(inputs, 1, 16, 32);
       const alone = await engine.run(tile);
       const record = { ...samples, record: true };
       assert.ok(worst(await engine.run(record), await native.run(record)) <= 1e-4);

@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import { bracketFromImages } from "../../src/bracket/read-bracket.js";
 import { createNativeEngine } from "../../src/engine/native.js";
 import { checkExtractors, exposureCounts, modelFor, withExtractor } from "../../src/model/extractors.js";
-import { FOLD_WEIGHT, firstFold } from "../../src/model/fold.js";
+import { FOLD_WEIGHT, plainFold, spreadFold } from "../../src/model/fold.js";
 import { loadModel, type Model } from "../../src/model/model.js";
 import { encodeSafetensors, readSafetensors, type StoredTensor } from "../../src/model/safetensors.js";
 import { reconstructNetwork } from "../../src/reconstruct/network.js";
@@ -116,7 +116,7 @@ test("a first fold does with a long bracket what the network does with a selecti
     [5, [0, 2, 4]],
     [6, [0, 3, 5]],
   ] as const) {
-    const fold = new Map([[FOLD_WEIGHT, firstFold(12, 3, exposures)]]);
+    const fold = new Map([[FOLD_WEIGHT, spreadFold(plainFold(12, 3), exposures)]]);
     const model = modelFor(withExtractor(small, exposures, fold), exposures);
     assert.deepEqual(model.tensors.get(FOLD_WEIGHT)?.shape, [3, 4, exposures, 12]);
     const pixels = Array.from({ length: exposures }, (_, e) =>
@@ -129,7 +129,7 @@ test("a first fold does with a long bracket what the network does with a selecti
     const worst = long.reduce((most, v, i) => Math.max(most, Math.abs(v - short[i])), 0);
     assert.ok(worst < 1e-5, `${exposures} exposures: ${worst}`);
   }
-  assert.throws(() => withExtractor(small, 5, new Map([[FOLD_WEIGHT, firstFold(12, 3, 4)]])), {
+  assert.throws(() => withExtractor(small, 5, new Map([[FOLD_WEIGHT, spreadFold(plainFold(12, 3), 4)]])), {
     code: "BAD_INPUT",
     message: /fold\.weight must be \[3, 4, 5, 12\], not \[3, 4, 4, 12\]/,
   });

@@ -6,8 +6,10 @@ import type { Engine } from "../../src/engine/engine.js";
 import { createNativeEngine } from "../../src/engine/native.js";
 import { SmhdrError } from "../../src/errors.js";
 import type { Model } from "../../src/model/model.js";
+import { withPrior } from "../../src/model/prior.js";
 import { readSafetensors } from "../../src/model/safetensors.js";
 import { chooseExposures, reconstructNetwork } from "../../src/reconstruct/network.js";
+import { mergeRadiance } from "../../src/reconstruct/radiance.js";
 import { ExposureSampler } from "../../src/reconstruct/sampler.js";
 import { fade, OVERLAP, planTiles } from "../../src/reconstruct/tiles.js";
 
@@ -98,6 +100,29 @@ test("in tiles the picture is nearly that of the whole image, and its seams are 
   const psnr = -10 * Math.log10(squared / whole.data.length);
   assert.ok(psnr > 40, `PSNR of tiles against the whole image: ${psnr.toFixed(1)} dB`);
   assert.equal(whole.metadata.method, "network");
+});
+
+test("a network with a prior gets the merge of the whole bracket, on its scale, and where its gate is open gives that", async () => {
+  const small = await smallModel();
+  const model = { ...small, tensors: new Map(withPrior(small.tensors, 3, 0.5)), prior: true };
+  model.tensors.set("conv_end.bias", { shape: [4], data: Float32Array.of(0, 0, 0, 60) });
+  const b = await bracket(200, 136, [0, 1, 2, 3, 4]);
+  const merge = await mergeRadiance(b);
+  const engine = createNativeEngine(model);
+  const fractions: number[] = [];
+  for (const tile of ["full", 128] as const) {
+    const options = { memory: 2 ** 31, tile, onProgress: (fraction: number) => fractions.push(fraction) };
+    const { data } = await reconstructNetwork(b, model, engine, options);
+    const worst = data.reduce(
+      (most, v, i) => Math.max(most, Math.abs(Math.min(v, 0.9) - Math.min(merge.data[i], 0.9))),
+      0,
+    );
+    assert.ok(worst < 6e-3, `${worst}`); // the logits' black and white
+    assert.ok(fractions.every((fraction, i) => i === 0 || fraction >= fractions[i - 1]));
+    fractions.length = 0;
+  }
+  const refused = reconstructNetwork(b, { ...model, prior: false }, engine, { memory: 2 ** 31, tile: "full" });
+  await assert.rejects(refused, { code: "INVALID_ARGUMENT", message: /made for 3 and a merge of them; 3 came/ });
 });
 
 test("the shortest exposure used sets the scale", async () => {

@@ -133,7 +133,7 @@ test("stopped anywhere and gone on with, a run arrives at the same bits", async 
 test("so does a run whose scenes are made on the way", async () => {
   const sources = await writeSources(root);
   const config = tinyConfig({
-    synthesis: { scenes: 3, size: 48, evSpacing: [2] },
+    synthesis: { scenes: 3, size: 48, evSpacing: [2], response: 0.1 },
     masks: "random",
     perceptual: "vgg",
     lossWeights: "uniform",
@@ -293,7 +293,10 @@ test("bad data sets are refused before anything is written", async () => {
     fails("BAD_INPUT", /expected 2 exposure values/),
   );
   await assert.rejects(
-    changed(async () => {}, tinyConfig({ patch: 64, synthesis: { scenes: 1, size: 64, evSpacing: [] } })),
+    changed(
+      async () => {},
+      tinyConfig({ patch: 64, synthesis: { scenes: 1, size: 64, evSpacing: [], response: 0.1 } }),
+    ),
     fails("BAD_INPUT", /64x64 pixels for a patch, got 72x56/),
   );
   await assert.rejects(

@@ -57,7 +57,9 @@ struct Waves {
   std::vector<float> truth;
   std::vector<std::vector<float>> exposures;
   ForwardInput input;
-  Waves(int count, int side) : exposures(count) {
+  /// `inputs` of them, the last of which is the truth where a prior is asked for.
+  Waves(int inputs, bool prior, int side) : exposures(inputs) {
+    const int count = inputs - prior;
     for (int y = 0; y < side; ++y)
       for (int x = 0; x < side; ++x)
         for (int c = 0; c < 3; ++c)
@@ -70,8 +72,12 @@ struct Waves {
         for (const float value : seen) exposures[e].push_back(value / std::exp2(2.0f * static_cast<float>(e)));
         for (const float value : seen) exposures[e].push_back(std::pow(value, 1 / 2.2f));
       }
-      input.exposures.push_back({exposures[e].data(), 1, side, side, 6});
     }
+    for (size_t i = 0; prior && i < truth.size(); i += 3) {
+      exposures[count].insert(exposures[count].end(), truth.begin() + i, truth.begin() + i + 3);
+      for (int c = 0; c < 3; ++c) exposures[count].push_back(static_cast<float>(mu_law(truth[i + c])));
+    }
+    for (const auto& exposure : exposures) input.exposures.push_back({exposure.data(), 1, side, side, 6});
   }
 };
 
@@ -135,8 +141,8 @@ void compare_precisions(const Setting& setting) {
     for (const Precision precision : {Precision::fp32, Precision::bf16}) {
       auto session = Session::create(parameters, std::move(setting.make_ops(precision).value()));
       if (!session.ok()) check(session.error(), name);
-      const int most = session.value()->config().fold_exposures;
-      const Waves waves(most ? most : 3, side);
+      const NetworkConfig& config = session.value()->config();
+      const Waves waves(config.slots ? config.fold_exposures : 3, config.prior, side);
       std::vector<float>& result = results[precision == Precision::bf16];
       result.resize(int64_t{3} * side * side);
       check(session.value()->run(waves.input, {result.data(), 1, side, side, 3}), name);

@@ -1,6 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ModelProtoSchema, OperatorSetIdProtoSchema, StringStringEntryProtoSchema } from "onnx-buf";
 import type { Model } from "../model.js";
+import { hasPrior } from "../prior.js";
 import { GraphBuilder } from "./graph.js";
 import { addNetwork } from "./network.js";
 
@@ -12,7 +13,7 @@ const IR_VERSION = 9n;
  * The bytes of an ONNX file of the network, for any batch and any height and width that are multiples of 8, and for as
  * many exposures as the model says. Weights keep their published names and shapes.
  *
- * Inputs: `exposures` [batch, 6 n, height, width], and optionally `sums_mode` and `given_sums`, with which the tiles of
+ * Inputs: `exposures` [batch, 6 n, height, width], with 6 more channels for the merge that a network with a prior takes, and optionally `sums_mode` and `given_sums`, with which the tiles of
  * one picture use the same image-wide sums. Outputs: `radiance` [batch, 3, height, width] and `sums`.
  * @throws SmhdrError BAD_INPUT naming the weight that is missing or does not fit, UNSUPPORTED for a number of exposures
  * that the width cannot take.
@@ -24,6 +25,7 @@ export function exportOnnx(model: Model): Uint8Array {
     ...model.metadata,
     name: model.name,
     exposures: String(model.exposures),
+    ...(hasPrior(model.tensors) && { prior: "true" }),
     width: String(model.width),
     heads: String(heads),
   };

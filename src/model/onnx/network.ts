@@ -2,7 +2,7 @@ import { SmhdrError } from "../../errors.js";
 import { channelParts, exposureHeads } from "../exposure-slots.js";
 import { bodySlots, FOLD_WEIGHT } from "../fold.js";
 import type { Model } from "../model.js";
-import { PRIOR_BLACK, PRIOR_KNEE, PRIOR_WHITE } from "../prior.js";
+import { hasPrior, PRIOR_BLACK, PRIOR_WHITE } from "../prior.js";
 import { elementTypeCode, type GraphBuilder, type Value } from "./graph.js";
 
 // SMNet (method.md section 2) as ONNX operations. Tokens are the rows of [batch * height * width, C], so that linear
@@ -47,6 +47,9 @@ function readStages({ tensors, name }: Model): Stage[] {
 class Network {
   private readonly channels: number;
   private readonly exposures: number;
+  private readonly hasPrior: boolean;
+  /** The exposures, and the merge where there is a prior. */
+  private readonly inputs: number;
   /** Slots of the body's features. */
   private readonly slots: number;
   readonly stages: readonly Stage[];
@@ -72,6 +75,8 @@ class Network {
   ) {
     this.channels = model.width;
     this.exposures = model.exposures;
+    this.hasPrior = hasPrior(model.tensors);
+    this.inputs = model.exposures + Number(this.hasPrior);
     this.slots = bodySlots(model.tensors, model.exposures);
     this.stages = readStages(model);
     if (this.exposures > this.channels) {
@@ -83,12 +88,12 @@ class Network {
   }
 
   build(): void {
-    const { graph, channels: c, exposures: n } = this;
+    const { graph, channels: c } = this;
     const input = graph.input(
       "exposures",
       "float32",
-      ["batch", 6 * n, "height", "width"],
-      "Per exposure, shortest first: linearised radiance RGB, then pixel values RGB in [0, 1]. Height and width are multiples of 8.",
+      ["batch", 6 * this.inputs, "height", "width"],
+      `Per exposure, shortest first: linearised radiance RGB, then pixel values RGB in [0, 1]. ${this.hasPrior ? "Then a merge: radiance RGB in [0, 1], then its mu-law. " : ""}Height and width are multiples of 8.`,
     );
     const blocks = this.stages.reduce((sum, stage) => sum + stage.blocks, 0);
     const sizes = this.stages.flatMap((stage) => [...new Array<number>(stage.blocks).fill(c), c * c]);
@@ -123,7 +128,7 @@ class Network {
     }
     const body = this.convolution(this.toImage(this.norm(x, "norm")), "conv_after_body", [c, c, 3, 3]);
     const tail = this.add(body, this.convolution(anchor, "conv_skip", [c, c, 3, 3]));
-    const logits = this.model.tensors.has(PRIOR_KNEE)
+    const logits = this.hasPrior
       ? this.choose(this.convolution(tail, "conv_end", [4, c, 3, 3]), this.prior(input))
       : this.convolution(tail, "conv_end", [3, c, 3, 3]);
     const radiance = graph.node("Sigmoid", [logits]);
@@ -147,21 +152,7 @@ class Network {
   /** Logits of the prior radiance, [batch, 3, height, width] (PriorArgs in native/ops/ops.h). */
   private prior(input: Value): Value {
     const { graph, exposures: n } = this;
-    const knee = this.weight(PRIOR_KNEE, [2]);
-    const [full, none] = [this.slice(knee, 0, 1, 0), this.slice(knee, 1, 2, 0)];
-    const fall = graph.node("Sub", [none, full]);
-    const radianceOf = (i: number) => this.slice(input, 6 * i, 6 * i + 3, 1);
-    const within = (x: Value, low: number, high: number) =>
-      graph.node("Clip", [x, graph.number(low), graph.number(high)]);
-    let h = radianceOf(0);
-    for (let i = 1; i <= n >> 1; i++) {
-      const values = this.slice(input, 6 * i + 3, 6 * i + 6, 1);
-      const brightest = graph.node("ReduceMax", [values, graph.int64([1])], { keepdims: 1 });
-      const trust = within(graph.node("Div", [graph.node("Sub", [none, brightest]), fall]), 0, 1);
-      // h + trust (H_i - h)
-      h = this.add(h, graph.node("Mul", [trust, graph.node("Sub", [radianceOf(i), h])]));
-    }
-    h = within(h, 0, 1);
+    const h = graph.node("Clip", [this.slice(input, 6 * n, 6 * n + 3, 1), graph.number(0), graph.number(1)]);
     const above = graph.node("Sub", [graph.number(1 + PRIOR_WHITE), h]);
     return graph.node("Log", [graph.node("Div", [this.add(h, graph.number(PRIOR_BLACK)), above])]);
   }
@@ -331,20 +322,20 @@ class Network {
   }
 
   private extractor(input: Value, height: Value, width: Value): { features: Value; anchor: Value } {
-    const { graph, channels: c, exposures: n } = this;
+    const { graph, channels: c, exposures, inputs: n } = this;
     const shaped = (...lead: number[]) => graph.node("Concat", [graph.int64(lead), height, width], { axis: 0 });
     let x = this.reshape(input, shaped(-1, 6));
     for (const i of [0, 1, 2]) {
       const padded = graph.node("Pad", [x, graph.int64([0, 0, 1, 1, 0, 0, 1, 1])], { mode: "reflect" });
       x = this.convolution(padded, `conv_first.${i}`, [c, i === 0 ? 6 : c, 3, 3], 1, false);
     }
-    const anchor = graph.node("Gather", [this.reshape(x, shaped(-1, n, c)), graph.int64(n >> 1)], { axis: 1 });
+    const anchor = graph.node("Gather", [this.reshape(x, shaped(-1, n, c)), graph.int64(exposures >> 1)], { axis: 1 });
     return { features: this.toTokens(this.fold(x, shaped)), anchor };
   }
 
   /** Channel j of a slot is the mean over the groups that have a channel j; a slot has the channels of its group. */
   private fold(x: Value, shaped: (...lead: number[]) => Value): Value {
-    const { graph, channels: c, exposures: n } = this;
+    const { graph, channels: c, inputs: n } = this;
     if (this.model.tensors.has(FOLD_WEIGHT)) return this.learntFold(this.reshape(x, shaped(-1, n * c)));
     const parts = channelParts(n, c);
     const widest = Math.ceil(c / n);
@@ -364,7 +355,7 @@ class Network {
 
   /** A 1x1 convolution of all exposures' features [batch, n C, height, width]. */
   private learntFold(features: Value): Value {
-    const { graph, channels: c, exposures: n, slots } = this;
+    const { graph, channels: c, inputs: n, slots } = this;
     const widest = Math.ceil(c / slots);
     const shape = [slots, widest, n, c];
     const weight = this.reshape(this.weight(FOLD_WEIGHT, shape), [slots * widest, n * c, 1, 1]);

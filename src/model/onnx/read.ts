@@ -8,6 +8,8 @@ import { SmhdrError } from "../../errors.js";
 export interface OnnxModel {
   readonly name: string;
   readonly exposures: number;
+  /** Whether a merge comes after the exposures (src/model/prior.ts). */
+  readonly prior: boolean;
   readonly width: number;
   /** The most attention heads that a block has. */
   readonly heads: number;
@@ -48,13 +50,16 @@ export function decodeOnnx(bytes: Uint8Array, name: string): OnnxModel {
     );
   };
   for (const key of ["sums_mode", "given_sums", "sums"]) sizes(key);
-  if (sizes("exposures")[1] !== 6 * exposures) throw refuse(`"exposures" must have ${6 * exposures} channels`);
+  const prior = facts.get("prior") === "true";
+  const channels = 6 * (exposures + Number(prior));
+  if (sizes("exposures")[1] !== channels) throw refuse(`"exposures" must have ${channels} channels`);
   if (sizes("radiance")[1] !== 3) throw refuse('"radiance" must have 3 channels');
   // ONNX Runtime for Node sees only inputs that have no default.
   graph.initializer = graph.initializer.filter(({ name: key }) => key !== "sums_mode" && key !== "given_sums");
   return {
     name: facts.get("name") ?? basename(name, ".onnx"),
     exposures,
+    prior,
     width,
     heads,
     bytes: toBinary(ModelProtoSchema, proto),

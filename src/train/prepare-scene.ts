@@ -1,0 +1,31 @@
+import { mergeRadiance } from "../reconstruct/radiance.js";
+import { ExposureSampler } from "../reconstruct/sampler.js";
+import type { Scene } from "./dataset.js";
+import { bracketOf } from "./restore-scene.js";
+
+/**
+ * A scene as a network with a prior meets brackets in use: aligned, with the merge beside the exposures. An exposure that
+ * cannot be aligned stays as it is.
+ * @throws SmhdrError BAD_INPUT where the exposures are not sorted, CANCELLED
+ */
+export async function prepareScene(scene: Scene, signal?: AbortSignal): Promise<Scene> {
+  const { width, height, exposureValues } = scene;
+  const bracket = await bracketOf(scene, { align: "auto", signal });
+  try {
+    const { data } = await mergeRadiance(bracket, { signal });
+    const scale = 2 ** -exposureValues[0];
+    const merge = scale === 1 ? data : data.map((value) => value * scale);
+    const values = new Float32Array(width * height * 6);
+    const exposures = bracket.exposures.map((exposure, e) => {
+      if (!exposure.alignment) return scene.exposures[e];
+      new ExposureSampler(exposure).read({ x: 0, y: 0, width, height }, values);
+      const codes = new Uint16Array(width * height * 3);
+      for (let p = 0; p < width * height; p++)
+        for (let c = 0; c < 3; c++) codes[3 * p + c] = Math.round(values[6 * p + 3 + c] * 65535);
+      return codes;
+    });
+    return { ...scene, exposures, merge };
+  } finally {
+    bracket.close();
+  }
+}
