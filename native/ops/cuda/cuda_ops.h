@@ -44,6 +44,9 @@ class CudaOps final : public Ops {
   void prior_backward(const PriorBackwardArgs& args) override;
 
  private:
+  // On tensor cores; false: not for this shape or device, and nothing was queued.
+  bool tensor_attention(const AttentionArgs& args);
+
   const std::unique_ptr<Device> device_;
   DeviceMemory memory_;
   const bool tensor_cores_;  // products of bfloat16 on them, where an op has such a kernel

@@ -1,7 +1,10 @@
 // The attention between exposures in two passes over the pixels: the Gram matrix of z = norm(x), then one folded
 // product, out = x + M z. What lies between is algebra of C x C matrices, in double, by one block an image; see
 // ops/exposure_product.cpp for its formulas.
+#include <algorithm>
+
 #include "ops/cuda/sums.cuh"
+#include "ops/cuda/tensor_tile.cuh"
 #include "ops/cuda/tokens.cuh"
 
 namespace smhdr::cuda::SMHDR_CUDA_TARGET {
@@ -146,6 +149,38 @@ __global__ void __launch_bounds__(PixelTile::kThreads)
   });
 }
 
+constexpr int kTensorThreads = 256;
+
+/// The same on tensor cores: a warp takes 16 pixels after another.
+template <int c16>
+__global__ void __launch_bounds__(kTensorThreads, 2)
+    mix_tensor_kernel(const float* x, NormWeights norm, const float* product, int channels, int64_t area, float* out) {
+  uint16_t* weights = shared_memory<uint16_t>();
+  stage_matrix(product + int64_t{blockIdx.y} * channels * channels, channels, channels, weights);
+  __syncthreads();
+  const int lane = threadIdx.x % kWarp;
+  const int64_t image = int64_t{blockIdx.y} * area * channels, step = int64_t{gridDim.x} * kTensorThreads / 2;
+  for (int64_t first = (int64_t{blockIdx.x} * kTensorThreads + threadIdx.x) / kWarp * kTensorTokens; first < area;
+       first += step) {
+    const float* from[2];
+    float* to[2];
+    for (int half = 0; half < 2; ++half) {
+      const int64_t pixel = first + lane / 4 + 8 * half;
+      from[half] = pixel < area ? x + image + pixel * channels : nullptr;
+      to[half] = pixel < area ? out + image + pixel * channels : nullptr;
+    }
+    Tokens<c16> sums, z;
+    sums.load(from, channels);
+    z = sums;
+    z.normalise(norm, channels);
+    uint32_t factors[c16][4];
+    as_factors(z, factors);
+#pragma unroll
+    for (int k = 0; k < c16; ++k) multiply_rows<2 * c16>(factors[k], weights, weight_pitch(c16), 16 * k, sums.at);
+    sums.store(to, channels);
+  }
+}
+
 }  // namespace
 
 void CudaOps::exposure_attention(const ExposureAttentionArgs& args) {
@@ -169,6 +204,24 @@ void CudaOps::exposure_attention(const ExposureAttentionArgs& args) {
   float* product = scratch.take(batch * square);
   launch(*device_, product_kernel, images, 512, 0, args.weights, channels, args.exposures, gram,
          scratch.take<double>(batch * Algebra::doubles(channels)), product);
+  if (tensor_cores_ && channels <= 64) {
+    const int64_t blocks = std::min<int64_t>(blocks_for(area, kTensorThreads / 2), int64_t{2} * device_->processors());
+    const auto run = [&](auto kernel) {
+      launch(*device_, kernel, dim3(static_cast<unsigned>(blocks), images), kTensorThreads,
+             weight_bytes(units(channels), units(channels)), args.x.data, args.weights.norm, product, channels, area,
+             args.out.data);
+    };
+    switch (units(channels)) {
+      case 1:
+        return run(mix_tensor_kernel<1>);
+      case 2:
+        return run(mix_tensor_kernel<2>);
+      case 3:
+        return run(mix_tensor_kernel<3>);
+      default:
+        return run(mix_tensor_kernel<4>);
+    }
+  }
   launch(*device_, mix_kernel, dim3(blocks_for(area, kTilePixels), images), PixelTile::kThreads,
          PixelTile::bytes(2 * channels), args.x.data, args.weights.norm, product, channels, area, args.out.data);
 }

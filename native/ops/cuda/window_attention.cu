@@ -116,6 +116,7 @@ __global__ void __launch_bounds__(WindowTile::kThreads) window_attention_kernel(
 }  // namespace
 
 void CudaOps::window_attention(const AttentionArgs& args) {
+  if (tensor_attention(args)) return;
   const AttentionParameters p{args.x.data,    args.weights, args.x.channels, {args.x.height, args.x.width, args.shift},
                               args.mask_mode, args.mask,    args.keep,       args.out.data};
   const int64_t windows = args.x.pixels() / kWindowTokens, depth = args.x.channels / args.weights.heads;
