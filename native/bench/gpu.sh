@@ -61,7 +61,7 @@ tail -n +"$build_began" "$log" | awk '
   /Used [0-9]+ registers/ { match($0, /Used [0-9]+/); used = substr($0, RSTART + 5, RLENGTH - 5)
     shared = match($0, /[0-9]+ bytes smem/) ? substr($0, RSTART, RLENGTH - 11) : 0
     printf "%4d registers %6d bytes spilled %6d bytes of static shared memory  %s\n", used, spills, shared, name }' |
-  { c++filt 2>/dev/null || cat; } | sort -k4,4nr -k1,1nr >"$out/resources.txt"
+  { c++filt 2>/dev/null || cat; } | sort -k3,3nr -k1,1nr >"$out/resources.txt"
 say "kernels: $(wc -l <"$out/resources.txt"), $(awk '$3 > 0' "$out/resources.txt" | wc -l) of them spill (resources.txt)"
 
 if [ -z "$device" ]; then
