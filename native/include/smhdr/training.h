@@ -8,6 +8,7 @@ namespace smhdr {
 class Ops;
 
 /// mu-law range compression with mu = 5000 (method.md section 5), and its derivative.
+constexpr double kMu = 5000;
 double mu_law(double radiance);
 double mu_law_slope(double radiance);
 
