@@ -15,7 +15,7 @@ export function registerDevices(program: Command): void {
           const facts = [model, threads && `${threads} threads`, instructionSet && `${instructionSet} kernels`];
           if (capability) facts.push(`compute capability ${capability.toFixed(1)}`);
           if (memory) facts.push(`${(memory / 2 ** 30).toFixed(1)} GiB`);
-          if (unavailable) facts.push(`cannot be used: ${unavailable}`);
+          if (unavailable) facts.push(model === "none" ? unavailable : `cannot be used: ${unavailable}`);
           else if (precisions) facts.push(precisions.join(" and "));
           reporter.result(`${name}\t${facts.filter(Boolean).join(", ")}`, { ...device });
         }
