@@ -56,9 +56,18 @@ add_library(smhdr_cuda OBJECT ${cuda_sources})
 target_include_directories(smhdr_cuda PRIVATE native/include native)
 set_target_properties(smhdr_cuda PROPERTIES CUDA_ARCHITECTURES "${architectures}" CUDA_VISIBILITY_PRESET hidden
   POSITION_INDEPENDENT_CODE ON)
-# CMake before 3.25.2 does not know that nvcc takes C++20.
+# CMake before 3.25.2 does not know that nvcc takes C++20; and for make it wants to know this of every target.
 set(CMAKE_CUDA17_STANDARD_COMPILE_OPTION -std=c++20)
-set_target_properties(smhdr_cuda PROPERTIES CUDA_STANDARD 17 CUDA_EXTENSIONS OFF)
+set(CMAKE_CUDA_STANDARD 17)
+set(CMAKE_CUDA_EXTENSIONS OFF)
+get_property(targets DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)
+set_target_properties(${targets} PROPERTIES CUDA_STANDARD 17 CUDA_EXTENSIONS OFF)
+foreach(target ${targets})
+  if(NOT target STREQUAL smhdr_cuda)
+    set_target_properties(${target} PROPERTIES CUDA_ARCHITECTURES OFF)
+  endif()
+endforeach()
+set(CMAKE_CUDA_ARCHITECTURES OFF)  # of what follows, which has no kernels
 # Kernels call the constexpr functions of ops.h. Two threads of nvcc each work on an architecture.
 target_compile_options(smhdr_cuda PRIVATE -O3 --expt-relaxed-constexpr --threads=2 -Werror=all-warnings
   -Xcompiler=-Wall -Xfatbin=-compress-all)
