@@ -18,7 +18,15 @@ function buildBenchmark() {
   dropForeignBuild(folder);
   const fresh = !existsSync(join(folder, "CMakeCache.txt"));
   const ninja = fresh && spawnSync("ninja", ["--version"]).status === 0 ? ["-G", "Ninja"] : [];
-  const configure = ["-S", root, "-B", folder, "-DCMAKE_BUILD_TYPE=Release", ...ninja];
+  const configure = [
+    "-S",
+    root,
+    "-B",
+    folder,
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DSMHDR_CUDA_ARCHITECTURES=90-real",
+    ...ninja,
+  ];
   const build = ["--build", folder, "--target", "smhdr_bench", "--parallel", String(availableParallelism())];
   for (const args of [configure, build]) {
     if (!run("cmake", args, { stdio: ["ignore", "ignore", "inherit"] })) {

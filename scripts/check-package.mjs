@@ -36,6 +36,8 @@ function checkFiles(files) {
     "dist/panel/panel.js",
     "dist/photoshop/manifest.json",
     "CMakeLists.txt",
+    "cmake/cuda.cmake",
+    "native/ops/cuda/device.cuh",
     "LICENSE",
     "README.md",
   ]) {

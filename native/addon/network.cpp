@@ -2,6 +2,7 @@
 #include <memory>
 #include <string>
 
+#include "ops/devices.h"
 #include "smhdr/session.h"
 #include "tensors.h"
 #include "worker.h"
@@ -16,13 +17,14 @@ struct SessionBox {
 
 [[noreturn]] void refuse(Napi::Env env, const Error& error) { throw to_js(env, error); }
 
-/// createSession({ name: { shape, data } }, threads, "fp32" | "bf16") -> { handle, width, stages, device }
+/// createSession({ name: { shape, data } }, threads, "fp32" | "bf16", "cpu" | "cuda" | "cuda:1") ->
+/// { handle, width, stages, device }
 Napi::Value create_session(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const ParameterMap parameters = read_tensors(info[0].As<Napi::Object>());
   const bool bf16 = info[2].As<Napi::String>().Utf8Value() == "bf16";
   auto created = Session::create(parameters, shared_pool(info[1].As<Napi::Number>().Int32Value()),
-                                 bf16 ? Precision::bf16 : Precision::fp32);
+                                 bf16 ? Precision::bf16 : Precision::fp32, info[3].As<Napi::String>());
   if (!created.ok()) refuse(env, created.error());
   auto* box = new SessionBox{std::shared_ptr<Session>(std::move(created.value())), nullptr};
   Napi::Object out = Napi::Object::New(env);
@@ -84,6 +86,32 @@ Napi::Value run_session(const Napi::CallbackInfo& info) {
       [kept](Napi::Env) -> Napi::Value { return kept->Value(); });
 }
 
+/// availableMemory(handle) -> bytes that the session's device could still give; -1: not known
+Napi::Value available_memory(const Napi::CallbackInfo& info) {
+  const int64_t bytes = info[0].As<Napi::External<SessionBox>>().Data()->session->available_memory();
+  return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+}
+
+/// cudaDevices() -> { absence, devices: { name, capability, memory, refusal, bf16 }[] }; texts are empty where all is well
+Napi::Value cuda_devices(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const cuda::Machine machine = find_cuda_devices();
+  Napi::Array devices = Napi::Array::New(env);
+  for (const cuda::DeviceFacts& facts : machine.devices) {
+    Napi::Object device = Napi::Object::New(env);
+    device.Set("name", facts.name);
+    device.Set("capability", facts.capability / 10.0);
+    device.Set("memory", static_cast<double>(facts.memory_bytes));
+    device.Set("refusal", facts.refusal);
+    device.Set("bf16", facts.bf16());
+    devices.Set(devices.Length(), device);
+  }
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("absence", machine.absence);
+  out.Set("devices", devices);
+  return out;
+}
+
 /// clearSums(handle): later runs take each image's own sums again.
 Napi::Value clear_sums(const Napi::CallbackInfo& info) {
   info[0].As<Napi::External<SessionBox>>().Data()->sums = nullptr;
@@ -95,6 +123,8 @@ Napi::Value clear_sums(const Napi::CallbackInfo& info) {
 void init_network(Napi::Env env, Napi::Object exports) {
   exports.Set("createSession", Napi::Function::New(env, create_session, "createSession"));
   exports.Set("runSession", Napi::Function::New(env, run_session, "runSession"));
+  exports.Set("availableMemory", Napi::Function::New(env, available_memory, "availableMemory"));
+  exports.Set("cudaDevices", Napi::Function::New(env, cuda_devices, "cudaDevices"));
   exports.Set("clearSums", Napi::Function::New(env, clear_sums, "clearSums"));
 }
 

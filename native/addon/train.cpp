@@ -44,7 +44,7 @@ Napi::Value initial_weights_of(const Napi::CallbackInfo& info) {
   return write_tensors(env, config.parameter_shapes(), initial_weights(config, big_integer(info[1])));
 }
 
-/// createTrainer(tensors, options, threads) -> { handle, stages, device }
+/// createTrainer(tensors, options, threads, device) -> { handle, stages, device }
 Napi::Value create_trainer(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const ParameterMap parameters = read_tensors(info[0].As<Napi::Object>());
@@ -68,7 +68,8 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info) {
     options.perceptual = Perceptual::vgg;
     options.vgg = read_tensors(given.Get("vgg").As<Napi::Object>());
   }
-  auto created = Trainer::create(parameters, options, shared_pool(info[2].As<Napi::Number>().Int32Value()));
+  auto created = Trainer::create(parameters, options, shared_pool(info[2].As<Napi::Number>().Int32Value()),
+                                 info[3].As<Napi::String>());
   if (!created.ok()) refuse(env, created.error());
   auto* box = new TrainerBox{std::shared_ptr<Trainer>(std::move(created.value()))};
   Napi::Object out = Napi::Object::New(env);

@@ -1,20 +1,33 @@
 // SMNet from the gradient of its output to those of its parameters and inputs. The tape holds the blocks' inputs.
-#include <algorithm>
-#include <new>
-
 #include "network/layers.h"
 
 namespace smhdr {
 
-void Tape::keep(const std::string& name, ConstTensor value) {
-  storage_.emplace_back(new float[value.size()]);
-  std::copy_n(value.data, value.size(), storage_.back().get());
-  kept_[name] = {storage_.back().get(), value.batch, value.height, value.width, value.channels};
+/// A kept value and the buffer that it is in.
+struct Tape::Kept {
+  Buffer storage;
+  ConstTensor value;
+};
+
+Tape::Tape() = default;
+Tape::~Tape() = default;
+
+void Tape::keep(Memory& memory, const std::string& name, ConstTensor value) {
+  Buffer storage(memory, value.size());
+  if (!storage) {
+    lacks_memory_ = true;
+    return;
+  }
+  memory.copy(value.data, storage.data(), value.size());
+  value.data = storage.data();
+  kept_.insert_or_assign(name, Kept{std::move(storage), value});
 }
+
+ConstTensor Tape::at(const std::string& name) const { return kept_.at(name).value; }
 
 int64_t Tape::bytes() const {
   int64_t total = 0;
-  for (const auto& [name, value] : kept_) total += value.size() * static_cast<int64_t>(sizeof(float));
+  for (const auto& [name, kept] : kept_) total += kept.value.size() * static_cast<int64_t>(sizeof(float));
   return total;
 }
 
@@ -28,10 +41,12 @@ Status backward(const NetworkConfig& config, const ParameterMap& parameters, Ops
     return invalid_argument("input_gradients: expected none or one for each exposure.");
   if (out.size() != grad_out.size() || out.channels != 3) return invalid_argument("grad_out: must be like out.");
   Pass pass{config, parameters, ops, nullptr, static_cast<int>(input.exposures.size()), input.mask, nullptr};
-  pass.keep = input.keep.empty() ? nullptr : input.keep.data();
+  Memory& memory = ops.memory();
+  const OnDevice keep(memory, input.keep.empty() ? nullptr : input.keep.data(), input.keep.size());
+  pass.keep = keep.data();
   pass.gradients = &gradients;
-  const Workspace w(out.batch, out.height, out.width, config.width, 6);
-  if (!w.storage)
+  const Workspace w(memory, out.batch, out.height, out.width, config.width, 6);
+  if (!w.storage || (!input.keep.empty() && !keep.data()))
     return Error{ErrorCode::out_of_memory, "Not enough memory for the network's gradients; use a smaller batch."};
   const Tensor grad_skip = w[0], grad_entry = w[1], grad_stage = w[2], grad = w[3], spare = w[4], middle = w[5];
   const auto mlp_backward = [&](const std::string& name, ConstTensor x, Tensor g) {
@@ -54,7 +69,7 @@ Status backward(const NetworkConfig& config, const ParameterMap& parameters, Ops
   pass.convolution_backward("conv_after_body", spare, Padding::zero, grad_skip, grad);
   ops.layer_norm_backward(tape.at("norm"), pass.norm("norm"), grad, pass.norm_gradients("norm"), grad);
 
-  std::fill_n(grad_entry.data, grad_entry.size(), 0.0f);
+  memory.fill(grad_entry.data, 0, grad_entry.size());
   for (int s = static_cast<int>(config.stages.size()) - 1; s >= 0; --s) {
     const std::string name = std::to_string(s);
     mlp_backward("mlps." + name, tape.at("mlps." + name), grad);
@@ -73,8 +88,9 @@ Status backward(const NetworkConfig& config, const ParameterMap& parameters, Ops
   ops.add(grad, grad_entry, grad);
   ops.layer_norm_backward(tape.at("folded"), pass.norm("patch_embed.norm"), grad,
                           pass.norm_gradients("patch_embed.norm"), grad);
-  extract_backward(pass, input.exposures, grad, grad_skip, input_gradients);
-  return {};
+  if (Status status = extract_backward(pass, input.exposures, grad, grad_skip, input_gradients); !status.ok())
+    return status;
+  return memory.synchronize();
 }
 
 }  // namespace smhdr

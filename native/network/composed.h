@@ -13,32 +13,40 @@ namespace smhdr {
 
 class Composed {
  public:
-  /// `parameters` must outlive it. Takes some ten million multiply-adds.
-  Composed(const NetworkConfig& config, const ParameterMap& parameters, int exposures);
+  /// `parameters`, in `memory`, must outlive it. Takes some ten million multiply-adds of the host.
+  Composed(const NetworkConfig& config, const ParameterMap& parameters, int exposures, Memory& memory = host_memory());
 
   int exposures() const { return exposures_; }
-  /// Smaller pictures are mostly frame.
-  static bool pays(int height, int width) { return height >= 64 && width >= 64; }
+  /// Then it must not be used.
+  bool lacks_memory() const { return lacks_memory_; }
+  /// Smaller pictures are mostly frame, and strips of it would not fit into `scratch`.
+  static bool pays(ConstTensor features) {
+    return features.height >= 64 && features.width >= 64 && features.channels >= 8;
+  }
 
   /// The folded features of all exposures into `out`; conv_end, without its bias, of conv_skip into `skip_end`
-  /// [batch, height, width, 3].
-  void extract(const network::Pass& pass, const std::vector<ConstTensor>& exposures, Tensor out,
-               Tensor skip_end) const;
-  /// out = conv_end(conv_after_body(x)) + skip_end, and where there is no prior its sigmoid.
-  void finish(const network::Pass& pass, ConstTensor x, Tensor skip_end, Tensor out) const;
+  /// [batch, height, width, 3]. `scratch` is like `out`, and overwritten.
+  void extract(const network::Pass& pass, const std::vector<ConstTensor>& exposures, Tensor out, Tensor skip_end,
+               Tensor scratch) const;
+  /// out = conv_end(conv_after_body(x)) + skip_end, and where there is no prior its sigmoid. `scratch` is like x.
+  void finish(const network::Pass& pass, ConstTensor x, Tensor skip_end, Tensor out, Tensor scratch) const;
 
   /// A convolution with its bias: [outputs, inputs, side, side].
   struct Kernel {
-    int outputs, inputs, side;
-    std::vector<float> weight, bias;
+    int outputs = 0, inputs = 0, side = 0;
+    std::vector<float> weight = {}, bias = {};
+    OnDevice device_weight = {}, device_bias = {};
   };
 
  private:
   int exposures_;
+  Buffer no_bias_;
+  bool lacks_memory_ = false;
   std::vector<Kernel> slots_;  // one for all exposures, or one for each where the fold is learnt
   Kernel skip_, tail_;
   // The convolutions with rows and columns exchanged, for the left and right of the frame.
   std::vector<std::vector<float>> turned_;
+  std::vector<OnDevice> turned_on_device_;
   ParameterMap turned_parameters_;
 };
 

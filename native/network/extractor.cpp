@@ -17,10 +17,12 @@ void extract(const Pass& pass, const std::vector<ConstTensor>& exposures, Tensor
   pass.record("conv_skip", skip);
 }
 
-void extract_backward(const Pass& pass, const std::vector<ConstTensor>& exposures, ConstTensor grad_out,
-                      ConstTensor grad_skip, const std::vector<Tensor>& input_gradients) {
+Status extract_backward(const Pass& pass, const std::vector<ConstTensor>& exposures, ConstTensor grad_out,
+                        ConstTensor grad_skip, const std::vector<Tensor>& input_gradients) {
   const int count = static_cast<int>(exposures.size()), reference = pass.config.reference(count);
-  const Workspace w(grad_out.batch, grad_out.height, grad_out.width, grad_out.channels, 5);
+  const Workspace w(pass.ops.memory(), grad_out.batch, grad_out.height, grad_out.width, grad_out.channels, 5);
+  if (!w.storage)
+    return Error{ErrorCode::out_of_memory, "Not enough memory for the extractor's gradients; use a smaller batch."};
   const Tensor first = w[0], second = w[1], features = w[2], grad = w[3], other = w[4];
   for (int i = 0; i < count; ++i) {
     pass.convolution("conv_first.0", exposures[i], Padding::reflect, first);
@@ -36,6 +38,7 @@ void extract_backward(const Pass& pass, const std::vector<ConstTensor>& exposure
     pass.convolution_backward("conv_first.0", exposures[i], Padding::reflect, grad,
                               input_gradients.empty() ? Tensor{} : input_gradients[i]);
   }
+  return {};
 }
 
 }  // namespace smhdr::network

@@ -1,16 +1,11 @@
 // The learnt fold: a 1x1 convolution of every exposure's features into the slots of the body.
 #pragma once
 
-#include <vector>
-
 #include "smhdr/network.h"
 
 namespace smhdr::network {
 
 /// Where fold.weight has what the features of exposure `exposure` give to channel `channel` of the body: [width].
 int64_t fold_row(const NetworkConfig& config, int exposure, int channel);
-
-/// Those rows as a 3x3 kernel [width, width, 3, 3] that is 0 but for its middle.
-std::vector<float> fold_kernel(const NetworkConfig& config, const float* weight, int exposure);
 
 }  // namespace smhdr::network

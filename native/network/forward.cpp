@@ -1,5 +1,4 @@
 // SMNet from exposures to radiance: extractor, body, tail (method.md section 2).
-#include <new>
 #include <utility>
 
 #include "network/composed.h"
@@ -43,14 +42,14 @@ const float* Pass::keep_factors(int stage, int block, int branch, int batch) con
   return keep + (int64_t{block} * 2 + branch) * batch;
 }
 
-Workspace::Workspace(int batch, int height, int width, int channels, int tensors, int extra)
+Workspace::Workspace(Memory& memory, int batch, int height, int width, int channels, int tensors, int extra)
     : shape_{nullptr, batch, height, width, channels}, tensors_(tensors) {
-  storage.reset(new (std::nothrow) float[shape_.size() * tensors + shape_.pixels() * extra]);
+  storage = Buffer(memory, shape_.size() * tensors + shape_.pixels() * extra);
 }
 
 Tensor Workspace::operator[](int i) const {
   Tensor tensor = shape_;
-  tensor.data = storage.get() + i * shape_.size();
+  tensor.data = storage.data() + i * shape_.size();
   return tensor;
 }
 
@@ -124,9 +123,11 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
   // conv_end(a + b) = conv_end(a) + conv_end(b): of the skip only its three channels after conv_end are kept, unless
   // someone asks for what the modules themselves gave.
   const bool keep_skip = tape || trace;
-  const Workspace w(shape.batch, shape.height, shape.width, config.width, kForwardTensors + keep_skip,
+  const Workspace w(ops.memory(), shape.batch, shape.height, shape.width, config.width, kForwardTensors + keep_skip,
                     2 * config.outputs());
-  if (!w.storage)
+  const OnDevice keep(ops.memory(), input.keep.empty() ? nullptr : input.keep.data(), input.keep.size());
+  const Buffer no_bias = keep_skip ? Buffer() : zeros(ops.memory(), config.outputs());
+  if (!w.storage || (!input.keep.empty() && !keep.data()) || (!keep_skip && !no_bias))
     return Error{ErrorCode::out_of_memory, "Not enough memory for the network's intermediates; use smaller tiles."};
   std::vector<ImageSums> sums(input.sums ? image_sums_count(config) : 0);
   if (input.sums && !input.sums->recording)
@@ -139,7 +140,7 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
             input.mask,
             input.sums ? &sums : nullptr};
   pass.tape = tape;
-  pass.keep = input.keep.empty() ? nullptr : input.keep.data();
+  pass.keep = keep.data();
   const auto plain_mlp = [&](const std::string& name, Tensor x) {
     MlpArgs mlp;
     mlp.x = x;
@@ -162,16 +163,14 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
   // What conv_end gives: the result itself, or with a prior the logits it is made of.
   Tensor end = out;
   if (config.prior) end = {w.extra() + skip_end.size(), shape.batch, shape.height, shape.width, config.outputs()};
-  const bool compose = composed && !keep_skip && composed->exposures() == pass.exposures &&
-                       Composed::pays(shape.height, shape.width);
+  const bool compose = composed && !keep_skip && composed->exposures() == pass.exposures && Composed::pays(x);
   if (compose)
-    composed->extract(pass, input.exposures, x, skip_end);
+    composed->extract(pass, input.exposures, x, skip_end, stage);
   else
     extract(pass, input.exposures, x, skip, stage, other);
-  if (!keep_skip && !compose) {
-    const float no_bias[4] = {};
-    ops.convolution({skip, pass.weight("conv_end.weight"), no_bias, Padding::zero, nullptr, false, skip_end, true});
-  }
+  if (!keep_skip && !compose)
+    ops.convolution(
+        {skip, pass.weight("conv_end.weight"), no_bias.data(), Padding::zero, nullptr, false, skip_end, true});
   pass.remember("folded", x);
   ops.layer_norm(x, pass.norm("patch_embed.norm"), entry);
   pass.record("patch_embed", entry);
@@ -212,7 +211,7 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
     pass.record("conv_after_body", other);
   }
   if (compose) {
-    composed->finish(pass, stage, skip_end, end);
+    composed->finish(pass, stage, skip_end, end, other);
   } else {
     pass.convolution("conv_after_body", stage, Padding::zero, x, keep_skip ? skip.data : nullptr);
     if (trace) {
@@ -230,7 +229,10 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
     input.sums->values.clear();
     for (ImageSums& op : sums) input.sums->values.push_back(std::move(op.values));
   }
-  return stop() ? Status(cancelled) : Status();
+  if (stop()) return cancelled;
+  if (tape && tape->lacks_memory())
+    return Error{ErrorCode::out_of_memory, "Not enough memory for what the gradients need; use a smaller batch."};
+  return ops.memory().synchronize();
 }
 
 }  // namespace smhdr

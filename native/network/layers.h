@@ -22,11 +22,11 @@ struct Pass {
   mutable size_t next_sums = 0;
 
   Tape* tape = nullptr;                     // forward: filled where not null
-  const float* keep = nullptr;              // see ForwardInput
+  const float* keep = nullptr;              // ForwardInput's, on the device
   const ParameterMap* gradients = nullptr;  // backward
 
   void remember(const std::string& name, ConstTensor value) const {
-    if (tape) tape->keep(name, value);
+    if (tape) tape->keep(ops.memory(), name, value);
   }
   /// Stochastic-depth factors of block `block` of `stage`: [batch] for the attention (branch 0) or the MLP (1).
   const float* keep_factors(int stage, int block, int branch, int batch) const;
@@ -56,13 +56,13 @@ struct Pass {
                    bool sigmoid = false) const;
 };
 
-/// Intermediates of one pass, [batch, height, width, C] each, in one block.
+/// Intermediates of one pass, [batch, height, width, C] each, in one block of the device's memory.
 struct Workspace {
   /// `extra` more floats a pixel lie behind the tensors.
-  Workspace(int batch, int height, int width, int channels, int tensors, int extra = 0);
+  Workspace(Memory& memory, int batch, int height, int width, int channels, int tensors, int extra = 0);
   Tensor operator[](int i) const;
-  float* extra() const { return storage.get() + tensors_ * shape_.size(); }
-  std::unique_ptr<float[]> storage;  // null: there was not enough memory
+  float* extra() const { return storage.data() + tensors_ * shape_.size(); }
+  Buffer storage;  // false: there was not enough memory
 
  private:
   Tensor shape_;
@@ -87,8 +87,8 @@ void fold_backward(const Pass& pass, ConstTensor features, ConstTensor grad_out,
 
 // Backward: `grad` holds the gradient of the block's output on entry and of its input on exit; `x` is the block's
 // input.
-void extract_backward(const Pass& pass, const std::vector<ConstTensor>& exposures, ConstTensor grad_out,
-                      ConstTensor grad_skip, const std::vector<Tensor>& input_gradients);
+Status extract_backward(const Pass& pass, const std::vector<ConstTensor>& exposures, ConstTensor grad_out,
+                        ConstTensor grad_skip, const std::vector<Tensor>& input_gradients);
 void masked_block_backward(const Pass& pass, int stage, int block, ConstTensor x, Tensor grad, Tensor middle,
                            Tensor spare);
 void exposure_block_backward(const Pass& pass, int stage, ConstTensor x, Tensor grad, Tensor middle);

@@ -1,13 +1,12 @@
 // The hybrid block as the sequence of its parts, for devices that do not fuse them.
-#include <vector>
-
 #include "ops/ops.h"
 
 namespace smhdr {
 
 void Ops::hybrid_block(const HybridArgs& args) {
   HybridArgs parts = args;
-  std::vector<float> local(args.out.size());
+  const Buffer local(memory(), args.out.size());
+  if (!local) return memory().fail_allocation();
   parts.local.out = {local.data(), args.out.batch, args.out.height, args.out.width, args.out.channels};
   local_branch(parts.local);
   parts.attention.out = args.out;

@@ -1,5 +1,6 @@
 // What differs per device: the operations the network is written over. An op reads views, writes views and owns
-// nothing but scratch memory; the network (native/network) is written once over this interface.
+// nothing but scratch memory; the network (native/network) is written once over this interface. All pointers to floats
+// are of the ops' own memory(); what fails on a device shows at finish().
 // Layouts: tensors are channels-last; weights keep the published layout (linear [out, in], convolution
 // [out, in, 3, 3]), so the same pointers serve inference, training and files.
 #pragma once
@@ -9,9 +10,12 @@
 #include <vector>
 
 #include "core/cpu_isa.h"
+#include "ops/memory.h"
 #include "smhdr/precision.h"
+#include "smhdr/status.h"
 #include "smhdr/tensor.h"
 #include "smhdr/thread_pool.h"
+#include "smhdr/training.h"
 
 namespace smhdr {
 
@@ -160,6 +164,19 @@ struct PriorArgs {
   Tensor out;         // 3 channels
 };
 
+/// Pixels of a picture as any lattice of its floats: the pixel (image, row, column) begins at
+/// data + image * per_image + row * per_row + column * per_column.
+struct Lattice {
+  float* data;
+  int64_t per_image, per_row, per_column;
+};
+
+/// to = from for `channels` floats of every pixel: a part of a picture, a picture turned, every ninth value.
+struct CopyPixelsArgs {
+  Lattice from, to;  // from is only read
+  int images, rows, columns, channels;
+};
+
 // Backward. Each op gets what its forward got and recomputes what it needs. Parameter gradients are added to the
 // accumulators given; a null one is a frozen parameter and costs nothing.
 
@@ -233,10 +250,24 @@ struct PriorBackwardArgs {
   Tensor grad_x;  // overwritten; nothing goes back to the prior
 };
 
+/// One step of Adam (smhdr/training.h) on a range of parameters and, where there are averages, one of theirs:
+/// average += pull (parameter - average), the parameter itself where pull is 1.
+struct AdamArgs {
+  AdamOptions options;
+  int64_t step, count;  // step counts from 1
+  const float* gradient;
+  float *first, *second, *parameter;
+  float* average = nullptr;
+  float pull = 1;
+};
+
 class Ops {
  public:
   virtual ~Ops() = default;
   virtual const char* name() const = 0;
+  virtual Memory& memory() { return host_memory(); }
+  /// Waits until all is done that was asked for; what went wrong since the last call.
+  Status finish() { return memory().synchronize(); }
 
   virtual void convolution(const ConvolutionArgs& args) = 0;
   virtual void layer_norm(ConstTensor x, NormWeights weights, Tensor out) = 0;
@@ -251,6 +282,8 @@ class Ops {
   virtual void fold_exposure(ConstTensor features, int exposures, int slot, Tensor out) = 0;
   virtual void prior(const PriorArgs& args) = 0;
   virtual void copy(ConstTensor from, Tensor to) = 0;
+  /// The base's is for devices whose memory is the host's.
+  virtual void copy_pixels(const CopyPixelsArgs& args);
   /// out = a + b, elementwise; out may be a or b.
   virtual void add(ConstTensor a, ConstTensor b, Tensor out) = 0;
 
@@ -267,6 +300,18 @@ class Ops {
   /// grad_x = grad_out * out * (1 - out), for out = sigmoid(x); grad_x may be grad_out.
   virtual void sigmoid_backward(ConstTensor out, ConstTensor grad_out, Tensor grad_x) = 0;
   virtual void prior_backward(const PriorBackwardArgs& args) = 0;
+
+  // What training needs besides. Here they are the host's (ops/training.cpp), over copies where the device's memory is
+  // another; a device has its own where it wants to be fast. What is returned is NaN where the device failed.
+
+  /// See mu_law_loss and structure_loss in smhdr/training.h; `weights` may be null, and so may grad's data.
+  virtual double mu_law_loss(ConstTensor prediction, ConstTensor truth, const float* weights, Tensor grad);
+  virtual double structure_loss(ConstTensor prediction, ConstTensor truth, const float* weights, double scale,
+                                Tensor grad);
+  virtual double squared_norm(const float* values, int64_t count);
+  /// values *= factor
+  virtual void scale(float* values, int64_t count, float factor);
+  virtual void adam_step(const AdamArgs& args);
 };
 
 // How C channels are shared out among n exposures (slots of the folded features, groups of an exposure's features) and

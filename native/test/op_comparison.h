@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "check.h"
+#include "ops/devices.h"
 #include "ops/ops.h"
 
 namespace smhdr::test {
@@ -67,6 +68,31 @@ inline void find_implementations(bool with_bf16 = false) {
                                make_cpu_ops(*pool, CpuIsa::avx512, Precision::bf16), kBf16Tolerance});
 }
 
+/// Adds the CUDA kernels on the CPU, and on a GPU where there is one (see cuda/shared_new.cpp).
+inline void find_cuda_implementations([[maybe_unused]] bool with_bf16 = false) {
+#if defined(SMHDR_HAS_CUDA_SHIM)
+  implementations.push_back({"cuda (shim)", std::move(cuda::shim::make_ops(0, Precision::fp32).value()), 0});
+  if (with_bf16)
+    implementations.push_back(
+        {"cuda (shim), bf16", std::move(cuda::shim::make_ops(0, Precision::bf16).value()), kBf16Tolerance});
+#else
+  ++skipped;
+  std::printf("skipped cuda (shim): not in this build\n");
+#endif
+  static ThreadPool unused(1);
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    const bool bf16 = precision == Precision::bf16;
+    if (bf16 && !with_bf16) continue;
+    auto ops = make_ops("cuda", unused, precision);
+    if (ops.ok()) {
+      implementations.push_back({bf16 ? "cuda, bf16" : "cuda", std::move(ops.value()), bf16 ? kBf16Tolerance : 0});
+      continue;
+    }
+    ++skipped;
+    std::printf("skipped cuda: %s\n", ops.error().message.c_str());
+  }
+}
+
 /// Runs `op` on the reference and on every implementation, from the same start values of `out`.
 inline void compare(const std::string& name, int64_t out_size, const std::function<void(Ops&, float*)>& op,
                     double tolerance = kTolerance) {
@@ -78,6 +104,15 @@ inline void compare(const std::string& name, int64_t out_size, const std::functi
   for (auto& [label, ops, least] : implementations) {
     std::vector<float> got = start;
     op(*ops, got.data());
+    if (Status status = ops->finish(); !status.ok()) {
+      if (status.error().code == ErrorCode::unsupported) {
+        ++skipped;
+        continue;
+      }
+      CHECK(status.ok());
+      std::printf("  %s on %s: %s\n", name.c_str(), label.c_str(), status.error().message.c_str());
+      continue;
+    }
     double worst = 0, squares = 0;
     for (int64_t i = 0; i < out_size; ++i) {
       const double d = std::fabs(double(got[i]) - expected[i]) / scale;

@@ -34,8 +34,13 @@ void test(const Differentiable& op) {
   Values expected = start;
   op.backward(*reference, op.parts, grad_out.data(), expected);
   for (auto& [label, ops, least] : implementations) {
-    Values got = start;
+    Values got = start, frozen(start.size());
     op.backward(*ops, op.parts, grad_out.data(), got);
+    frozen[0] = start[0];  // no other part's gradient is asked for: that of the input stays what it is
+    op.backward(*ops, op.parts, grad_out.data(), frozen);
+    if (Status status = ops->finish(); !CHECK(status.ok()))
+      std::printf("  %s on %s: %s\n", op.name.c_str(), label.c_str(), status.error().message.c_str());
+    if (!CHECK(frozen[0] == got[0])) std::printf("  %s on %s: frozen\n", op.name.c_str(), label.c_str());
     for (size_t p = 0; p < got.size(); ++p) {
       double scale = 1e-6, worst = 0;
       for (float v : expected[p]) scale = std::max(scale, std::fabs(double(v)));
@@ -298,6 +303,7 @@ void test_prior(Shape s) {
 
 int main() {
   find_implementations();
+  find_cuda_implementations();
   for (Shape s : kShapes) {
     for (auto [in, out] : {std::pair{6, 60}, {24, 3}, {5, 7}, {1, 1}})
       for (Padding padding : {Padding::zero, Padding::reflect}) test_convolution(s, in, out, padding);

@@ -257,6 +257,7 @@ void test_attention() {
 
 int main() {
   find_implementations(true);
+  find_cuda_implementations(true);
   test_exposure_heads();
   test_convolution();
   test_large_convolution();

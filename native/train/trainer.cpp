@@ -3,18 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/ops.h"
+#include "ops/devices.h"
 #include "smhdr/progress.h"
 #include "train/random.h"
 
 namespace smhdr {
 namespace {
-
-int64_t size_of(const Parameter& parameter) {
-  int64_t count = 1;
-  for (int64_t d : parameter.shape) count *= d;
-  return count;
-}
 
 /// How many images of this size keep the tape (see the calls of remember()) under `most` bytes. It depends on nothing
 /// but the sizes: the sums of a step are then always taken in the same order.
@@ -46,8 +40,34 @@ Status check_options(const TrainerOptions& options) {
 
 }  // namespace
 
+/// Values of every parameter one after the other, and the ranges of those that are trained.
+struct Trainer::Storage {
+  int64_t total;
+  Buffer parameters, averages, first, second, gradients;
+  struct Range {
+    int64_t at, count;
+  };
+  std::vector<Range> trained;
+
+  Storage(Memory& memory, int64_t floats)
+      : total(floats),
+        parameters(memory, total),
+        averages(memory, total),
+        first(zeros(memory, total)),
+        second(zeros(memory, total)),
+        gradients(zeros(memory, total)) {}
+  bool complete() const { return parameters && averages && first && second && gradients; }
+};
+
 Result<std::unique_ptr<Trainer>> Trainer::create(const ParameterMap& parameters, const TrainerOptions& options,
-                                                 std::shared_ptr<ThreadPool> pool) {
+                                                 std::shared_ptr<ThreadPool> pool, const std::string& device) {
+  auto ops = make_ops(device, *pool, Precision::fp32);
+  if (!ops.ok()) return ops.error();
+  return create(parameters, options, std::move(ops.value()), std::move(pool));
+}
+
+Result<std::unique_ptr<Trainer>> Trainer::create(const ParameterMap& parameters, const TrainerOptions& options,
+                                                 std::unique_ptr<Ops> ops, std::shared_ptr<ThreadPool> pool) {
   if (Status status = check_options(options); !status.ok()) return status.error();
   Result<NetworkConfig> config = NetworkConfig::infer(parameters);
   if (!config.ok()) return config.error();
@@ -65,29 +85,38 @@ Result<std::unique_ptr<Trainer>> Trainer::create(const ParameterMap& parameters,
     if (std::none_of(shapes.begin(), shapes.end(), [&](const auto& entry) { return entry.first.starts_with(prefix); }))
       return invalid_argument("trained: no parameter's name begins with \"" + prefix + "\".");
 
-  const int64_t total = trainer->config_.parameter_count();
-  TrainerState& state = trainer->state_;
-  state.random = options.seed;
-  state.parameters.reserve(total);
-  trainer->gradient_storage_.assign(total, 0.0f);
+  trainer->pool_ = std::move(pool);
+  trainer->ops_ = std::move(ops);
+  trainer->random_ = options.seed;
+  Memory& memory = trainer->ops_->memory();
+  if (trainer->vgg_ && !memory.on_host()) trainer->host_ops_ = make_cpu_ops(*trainer->pool_);
+  trainer->storage_ = std::make_unique<Storage>(memory, trainer->config_.parameter_count());
+  Storage& storage = *trainer->storage_;
+  if (!storage.complete())
+    return Error{ErrorCode::out_of_memory, "Not enough memory for the parameters and what Adam keeps of them."};
+  int64_t at = 0;
   for (const auto& [name, shape] : shapes) {
     const Parameter& from = parameters.at(name);
-    const int64_t count = size_of(from), at = static_cast<int64_t>(state.parameters.size());
+    const int64_t count = from.size();
     if (!std::all_of(from.data, from.data + count, [](float v) { return std::isfinite(v); }))
       return invalid_argument("weights: " + name + " holds values that are not finite.");
-    state.parameters.insert(state.parameters.end(), from.data, from.data + count);
-    trainer->parameters_[name] = {shape, state.parameters.data() + at};
+    memory.upload(from.data, storage.parameters.data() + at, count);
+    trainer->parameters_[name] = {shape, storage.parameters.data() + at};
     const auto& prefixes = options.trained;
     const std::string& own = name;  // clang captures no structured binding before its version 16
     if (prefixes.empty() || std::any_of(prefixes.begin(), prefixes.end(),
-                                        [&](const std::string& prefix) { return own.starts_with(prefix); }))
-      trainer->gradients_[name] = {shape, trainer->gradient_storage_.data() + at};
+                                        [&](const std::string& prefix) { return own.starts_with(prefix); })) {
+      trainer->gradients_[name] = {shape, storage.gradients.data() + at};
+      auto& ranges = storage.trained;
+      if (!ranges.empty() && ranges.back().at + ranges.back().count == at)
+        ranges.back().count += count;
+      else
+        ranges.push_back({at, count});
+    }
+    at += count;
   }
-  state.averages = state.parameters;
-  state.first.assign(total, 0.0f);
-  state.second.assign(total, 0.0f);
-  trainer->ops_ = make_cpu_ops(*pool);
-  trainer->pool_ = std::move(pool);
+  memory.copy(storage.parameters.data(), storage.averages.data(), storage.total);
+  if (Status status = memory.synchronize(); !status.ok()) return status.error();
   return trainer;
 }
 
@@ -109,26 +138,52 @@ std::vector<float> Trainer::draw_keep(int batch, uint64_t& random) const {
   return keep;
 }
 
+double Trainer::vgg_loss(ConstTensor prediction, ConstTensor truth, const float* weights, Tensor grad) {
+  Memory& memory = ops_->memory();
+  const OnHost p(memory, prediction.data, prediction.size()), t(memory, truth.data, truth.size()),
+      w(memory, weights, truth.pixels()), g(memory, grad.data, grad.size(), true);
+  prediction.data = p.data();
+  truth.data = t.data();
+  grad.data = g.data();
+  return (*vgg_)(host_ops_ ? *host_ops_ : *ops_, prediction, truth, w.data(), options_.perceptual_weight, grad);
+}
+
 Status Trainer::accumulate(const TrainingBatch& piece, std::vector<float> keep, double share, StepResult& sums,
                            const Progress* progress) {
   const ConstTensor& shape = piece.truth;
+  Memory& memory = ops_->memory();
   ForwardInput input;
-  input.exposures = piece.exposures;
   input.mask = piece.mask;
   input.keep = std::move(keep);
-  std::vector<float> result(shape.size()), grad_result(shape.size());
+  std::vector<OnDevice> placed;
+  bool complete = true;
+  const auto place = [&](const float* values, int64_t count) {
+    placed.emplace_back(memory, values, count);
+    complete = complete && (!values || placed.back().data());
+    return placed.back().data();
+  };
+  for (ConstTensor exposure : piece.exposures) {
+    exposure.data = place(exposure.data, exposure.size());
+    input.exposures.push_back(exposure);
+  }
+  input.mask.map = place(piece.mask.map, shape.pixels());
+  const float* weights = place(piece.weights, shape.pixels());
+  ConstTensor truth = shape;
+  truth.data = place(shape.data, shape.size());
+  const Buffer result(memory, shape.size()), grad_result(memory, shape.size());
+  if (!complete || !result || !grad_result)
+    return Error{ErrorCode::out_of_memory, "Not enough memory for the batch; use a smaller one."};
   const Tensor out{result.data(), shape.batch, shape.height, shape.width, 3},
       grad{grad_result.data(), shape.batch, shape.height, shape.width, 3};
   Tape tape;
   if (Status status = forward(config_, parameters_, *ops_, input, out, nullptr, progress, &tape); !status.ok())
     return status;
-  sums.pixel_loss += share * mu_law_loss(out, piece.truth, piece.weights, grad);
-  const double scale = options_.perceptual_weight;
+  sums.pixel_loss += share * ops_->mu_law_loss(out, truth, weights, grad);
   if (vgg_)
-    sums.perceptual_loss += share * (*vgg_)(*ops_, out, piece.truth, piece.weights, scale, grad);
+    sums.perceptual_loss += share * vgg_loss(out, truth, weights, grad);
   else if (options_.perceptual == Perceptual::structure)
-    sums.perceptual_loss += share * structure_loss(out, piece.truth, piece.weights, scale, grad);
-  for (float& g : grad_result) g *= static_cast<float>(share);
+    sums.perceptual_loss += share * ops_->structure_loss(out, truth, weights, options_.perceptual_weight, grad);
+  if (share != 1) ops_->scale(grad.data, grad.size(), static_cast<float>(share));
   return backward(config_, parameters_, *ops_, input, tape, out, grad, gradients_);
 }
 
@@ -148,8 +203,10 @@ Result<StepResult> Trainer::step(const TrainingBatch& batch, double rate, const 
     input.mask = batch.mask;
     if (Status status = check_forward(config_, input); !status.ok()) return status.error();
   }
-  std::fill(gradient_storage_.begin(), gradient_storage_.end(), 0.0f);
-  uint64_t random = state_.random;
+  Memory& memory = ops_->memory();
+  memory.enter();
+  memory.fill(storage_->gradients.data(), 0, storage_->total);
+  uint64_t random = random_;
   const std::vector<float> keep = draw_keep(truth.batch, random);
   const int64_t area = int64_t{truth.height} * truth.width;
   const int most = images_at_once(config_, area, options_.tape_bytes);
@@ -170,55 +227,70 @@ Result<StepResult> Trainer::step(const TrainingBatch& batch, double rate, const 
     if (progress && progress->stop()) return Error{ErrorCode::cancelled, "Cancelled."};
   }
   result.loss = result.pixel_loss + options_.perceptual_weight * result.perceptual_loss;
-  double squares = 0;
-  for (float g : gradient_storage_) squares += double(g) * g;
-  result.gradient_norm = std::sqrt(squares);
+  // A frozen parameter's gradient is 0.
+  result.gradient_norm = std::sqrt(ops_->squared_norm(storage_->gradients.data(), storage_->total));
+  if (Status status = memory.synchronize(); !status.ok()) return status.error();
   result.applied = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
   if (result.applied) {
-    state_.random = random;
+    random_ = random;
     apply(rate, result.gradient_norm);
+    if (Status status = memory.synchronize(); !status.ok()) return status.error();
   }
   return result;
 }
 
 void Trainer::apply(double rate, double norm) {
-  if (options_.clip > 0 && norm > options_.clip) {
-    const float factor = static_cast<float>(options_.clip / norm);
-    for (float& g : gradient_storage_) g *= factor;
-  }
-  AdamOptions adam = options_.adam;
-  adam.rate = rate;
-  const int64_t step = ++state_.steps;
-  const float pull = static_cast<float>(1 - std::min(options_.decay, (1.0 + double(step)) / (10.0 + double(step))));
-  for (const auto& [name, gradient] : gradients_) {
-    const int64_t at = gradient.data - gradient_storage_.data(), count = size_of(gradient);
-    float *weight = state_.parameters.data() + at, *average = state_.averages.data() + at;
-    adam_step(adam, step, count, gradient.data, state_.first.data() + at, state_.second.data() + at, weight);
-    for (int64_t i = 0; i < count; ++i)
-      average[i] = options_.decay == 0 ? weight[i] : average[i] + pull * (weight[i] - average[i]);
+  const Storage& s = *storage_;
+  if (options_.clip > 0 && norm > options_.clip)
+    ops_->scale(s.gradients.data(), s.total, static_cast<float>(options_.clip / norm));
+  AdamArgs args{options_.adam, ++steps_, 0, nullptr, nullptr, nullptr, nullptr};
+  args.options.rate = rate;
+  const double step = double(steps_);
+  args.pull = static_cast<float>(1 - std::min(options_.decay, (1 + step) / (10 + step)));
+  for (const auto& [at, count] : s.trained) {
+    args.count = count;
+    args.gradient = s.gradients.data() + at;
+    args.first = s.first.data() + at;
+    args.second = s.second.data() + at;
+    args.parameter = s.parameters.data() + at;
+    args.average = s.averages.data() + at;
+    ops_->adam_step(args);
   }
 }
 
 TrainerState Trainer::state() const {
   std::lock_guard lock(turn_);
-  return state_;
+  ops_->memory().enter();
+  TrainerState state{steps_, random_, {}, {}, {}, {}};
+  const auto read = [&](const Buffer& from, std::vector<float>& to) {
+    to.resize(storage_->total);
+    ops_->memory().download(from.data(), to.data(), storage_->total);
+  };
+  read(storage_->parameters, state.parameters);
+  read(storage_->averages, state.averages);
+  read(storage_->first, state.first);
+  read(storage_->second, state.second);
+  return state;
 }
 
 Status Trainer::restore(const TrainerState& state) {
   std::lock_guard lock(turn_);
-  const size_t expected = state_.parameters.size();
+  const size_t expected = storage_->total;
   for (const std::vector<float>* part : {&state.parameters, &state.averages, &state.first, &state.second})
     if (part->size() != expected)
       return invalid_argument("state: expected " + std::to_string(expected) + " values of every kind, not " +
                               std::to_string(part->size()) + ".");
-  // Copied in place: parameters_ points at the values.
-  std::copy(state.parameters.begin(), state.parameters.end(), state_.parameters.begin());
-  state_.averages = state.averages;
-  state_.first = state.first;
-  state_.second = state.second;
-  state_.steps = state.steps;
-  state_.random = state.random;
-  return {};
+  ops_->memory().enter();
+  const auto write = [&](const std::vector<float>& from, const Buffer& to) {
+    ops_->memory().upload(from.data(), to.data(), storage_->total);
+  };
+  write(state.parameters, storage_->parameters);
+  write(state.averages, storage_->averages);
+  write(state.first, storage_->first);
+  write(state.second, storage_->second);
+  steps_ = state.steps;
+  random_ = state.random;
+  return ops_->memory().synchronize();
 }
 
 }  // namespace smhdr

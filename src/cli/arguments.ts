@@ -1,5 +1,7 @@
 import { availableParallelism } from "node:os";
 import { InvalidArgumentError, Option } from "commander";
+import type { NativeDevice } from "../engine/addon.js";
+import { type DeviceName, deviceNames, isDeviceName } from "../engine/select.js";
 
 /** "0,2,4" -> [0, 2, 4]. */
 export function parseExposureValues(text: string): number[] {
@@ -49,6 +51,26 @@ export function parseMemory(text: string): number {
 /** Gathers an option that may be given several times. */
 export function collect(value: string, previous: string[] | undefined): string[] {
   return [...(previous ?? []), value];
+}
+
+/** --device, for what `use` says. */
+export function deviceOption(use: string): Option {
+  return new Option("--device <name>", `${use}: ${deviceNames}`).argParser(parseDevice).default("auto");
+}
+
+function parseDevice(text: string): DeviceName {
+  if (!isDeviceName(text)) throw new InvalidArgumentError(`Expected ${deviceNames}.`);
+  return text;
+}
+
+/** --device of what trains: ONNX Runtime does not. */
+export function trainingDeviceOption(): Option {
+  return new Option("--device <name>", "what computes: cpu or cuda (cuda:1, ...)")
+    .argParser((text): NativeDevice => {
+      if (text === "cpu" || (text.startsWith("cuda") && isDeviceName(text))) return text as NativeDevice;
+      throw new InvalidArgumentError("Expected cpu or cuda (cuda:1, ...).");
+    })
+    .default("cpu");
 }
 
 /** --memory, for what `use` says. */

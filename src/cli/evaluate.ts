@@ -1,7 +1,7 @@
 import { basename, join } from "node:path";
 import { type Command, Option } from "commander";
 import { loadAddon } from "../engine/addon.js";
-import { DEVICE_NAMES, type DeviceName } from "../engine/select.js";
+import type { DeviceName } from "../engine/select.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import { compare, type Measures } from "../measure/compare.js";
 import { loadModel } from "../model/model.js";
@@ -9,7 +9,7 @@ import { readOnnx } from "../model/onnx/read.js";
 import { LoadedNetwork } from "../reconstruct/loaded-network.js";
 import { findScenes, readScene, type Scene, type Split } from "../train/dataset.js";
 import { mergeScene, type RestoreOptions, referenceAlone, restoreByNetwork } from "../train/restore-scene.js";
-import { memoryOption, parseTile, threadsOption } from "./arguments.js";
+import { deviceOption, memoryOption, parseTile, threadsOption } from "./arguments.js";
 import type { Reporter } from "./reporter.js";
 import { runCommand } from "./run-command.js";
 
@@ -48,7 +48,7 @@ export function registerEvaluate(program: Command): void {
     )
     .option("--model <name|file>", "the network's weights (default: the shipped model)")
     .addOption(new Option("--split <name>", "which part of the data set").choices(["Test", "Training"]).default("Test"))
-    .addOption(new Option("--device <name>", "what computes a model").choices(DEVICE_NAMES).default("auto"))
+    .addOption(deviceOption("what computes a model"))
     .addOption(
       new Option(
         "--align <mode>",

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
+import type { NativeDevice } from "../engine/addon.js";
 import { SmhdrError } from "../errors.js";
 import { exposureCounts, modelFor } from "../model/extractors.js";
 import { FOLD_WEIGHT, plainFold, spreadFold } from "../model/fold.js";
@@ -7,7 +8,7 @@ import { hasPrior } from "../model/prior.js";
 import { makeConfig, readConfig } from "../train/config.js";
 import { readRunConfig, runFolder } from "../train/run-folder.js";
 import { train } from "../train/train.js";
-import { memoryOption, parseCount, threadsOption } from "./arguments.js";
+import { memoryOption, parseCount, threadsOption, trainingDeviceOption } from "./arguments.js";
 import { runCommand } from "./run-command.js";
 import { followTraining } from "./train.js";
 
@@ -20,6 +21,7 @@ interface FinetuneOptions {
   readonly config?: string;
   readonly resume?: boolean;
   readonly memory: number;
+  readonly device: NativeDevice;
   readonly threads?: number;
   readonly json?: boolean;
 }
@@ -47,15 +49,16 @@ export function registerFinetune(program: Command): void {
     .option("--config <file>", "configuration, JSON")
     .option("--resume", "go on with the run in the output folder")
     .addOption(memoryOption("memory for the reconstruction of whole scenes"))
+    .addOption(trainingDeviceOption())
     .addOption(threadsOption())
     .option("--json", "print one JSON object a line")
     .addHelpText("after", help)
     .action((options: FinetuneOptions) =>
       runCommand(options, async (reporter, signal) => {
-        const { exposures, data, synthesize, output, resume, memory, threads } = options;
+        const { exposures, data, synthesize, output, resume, memory, threads, device } = options;
         const base = await loadModel(options.model);
         const result = await train({
-          ...{ output, data, sources: synthesize, resume, base, threads, memory, signal },
+          ...{ output, data, sources: synthesize, resume, base, threads, device, memory, signal },
           ...(!resume && { model: start(base, exposures) }),
           config: await chooseConfig(options),
           ...followTraining(reporter, synthesize !== undefined),

@@ -1,8 +1,8 @@
 import { type Command, Option } from "commander";
 import type { MergeSettings } from "../batch/task.js";
-import { DEVICE_NAMES, type DeviceName } from "../engine/select.js";
+import type { DeviceName } from "../engine/select.js";
 import type { Method } from "../reconstruct/reconstructor.js";
-import { memoryOption, parseCount, parseTile, threadsOption } from "./arguments.js";
+import { deviceOption, memoryOption, parseCount, parseTile, threadsOption } from "./arguments.js";
 
 /** How to merge: what every command that merges brackets takes. */
 export interface MergeOptions {
@@ -27,7 +27,7 @@ export function addMergeOptions(command: Command): Command {
       ]),
     )
     .option("--model <name|file>", "the network's weights")
-    .addOption(new Option("--device <name>", "what computes").choices(DEVICE_NAMES).default("auto"))
+    .addOption(deviceOption("what computes the network"))
     .addOption(
       new Option("--align <mode>", "undo what the hands moved between photographs")
         .choices(["auto", "none"])

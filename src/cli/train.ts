@@ -1,11 +1,12 @@
 import { type Command, Option } from "commander";
+import type { NativeDevice } from "../engine/addon.js";
 import { SmhdrError } from "../errors.js";
 import { loadModel } from "../model/model.js";
 import { makeConfig, readConfig } from "../train/config.js";
 import type { ProgressState } from "../train/loop.js";
 import { type PresetName, presets } from "../train/presets.js";
 import { type TrainOptions, train } from "../train/train.js";
-import { memoryOption, threadsOption } from "./arguments.js";
+import { memoryOption, threadsOption, trainingDeviceOption } from "./arguments.js";
 import type { Reporter } from "./reporter.js";
 import { runCommand } from "./run-command.js";
 
@@ -19,6 +20,7 @@ interface TrainCommandOptions {
   readonly model?: string;
   readonly vgg?: string;
   readonly memory: number;
+  readonly device: NativeDevice;
   readonly threads?: number;
   readonly json?: boolean;
 }
@@ -51,15 +53,16 @@ export function registerTrain(program: Command): void {
     .option("--model <name|file>", "weights to begin with")
     .option("--vgg <file>", "VGG-19's weights for the perceptual term: safetensors, torchvision's names")
     .addOption(memoryOption("memory for the reconstruction of whole scenes"))
+    .addOption(trainingDeviceOption())
     .addOption(threadsOption())
     .option("--json", "print one JSON object a line")
     .addHelpText("after", help)
     .action((options: TrainCommandOptions) =>
       runCommand(options, async (reporter, signal) => {
-        const { data, synthesize, output, resume, vgg, memory, threads } = options;
+        const { data, synthesize, output, resume, vgg, memory, threads, device } = options;
         const model = options.model === undefined ? undefined : await loadModel(options.model);
         const result = await train({
-          ...{ output, data, sources: synthesize, resume, model, vgg, threads, memory, signal },
+          ...{ output, data, sources: synthesize, resume, model, vgg, threads, device, memory, signal },
           config: await chooseConfig(options),
           ...followTraining(reporter, synthesize !== undefined),
         });

@@ -26,6 +26,7 @@ export interface Addon {
     tensors: Readonly<Record<string, StoredTensor>>,
     threads: number,
     precision: Precision,
+    device: NativeDevice,
   ): { readonly handle: SessionHandle; readonly width: number; readonly stages: number; readonly device: string };
   runSession(
     handle: SessionHandle,
@@ -33,6 +34,14 @@ export interface Addon {
     onProgress: ((fraction: number) => void) | undefined,
   ): NativeTask<Float32Array>;
   clearSums(handle: SessionHandle): void;
+  /** Bytes that the session's device could still give; -1: not known, or the host's. */
+  availableMemory(handle: SessionHandle): number;
+  /** CUDA's devices by their index. Texts are empty where all is well. */
+  cudaDevices(): {
+    /** Why there is none. */
+    readonly absence: string;
+    readonly devices: readonly CudaDevice[];
+  };
 
   /** Draws a new network's weights (method.md section 2). */
   initialWeights(network: NetworkShape, seed: bigint): Record<string, StoredTensor>;
@@ -41,6 +50,7 @@ export interface Addon {
     tensors: Readonly<Record<string, StoredTensor>>,
     options: NativeTrainerOptions,
     threads: number,
+    device: NativeDevice,
   ): { readonly handle: TrainerHandle; readonly stages: number; readonly device: string };
   trainStep(handle: TrainerHandle, batch: TrainingBatch): NativeTask<StepResult>;
   trainerState(handle: TrainerHandle): TrainerState;
@@ -104,6 +114,20 @@ export interface Addon {
     kind: "fp32" | "bf16" | "triad" | "copy",
     bytes?: number,
   ): NativeTask<{ readonly amount: number; readonly seconds: number }>;
+}
+
+/** What the addon computes on; "cuda" is the first CUDA device that can be used. */
+export type NativeDevice = "cpu" | "cuda" | `cuda:${number}`;
+
+export interface CudaDevice {
+  readonly name: string;
+  /** Compute capability, such as 9. */
+  readonly capability: number;
+  /** Bytes. */
+  readonly memory: number;
+  /** Why it cannot be used. */
+  readonly refusal: string;
+  readonly bf16: boolean;
 }
 
 /** Opaque: the addon's meter. */

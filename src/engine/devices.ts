@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import { availableParallelism, cpus } from "node:os";
 import { SmhdrError } from "../errors.js";
-import { loadAddon } from "./addon.js";
+import { type Addon, loadAddon } from "./addon.js";
 import type { Precision } from "./engine.js";
 import { listOnnxProviders } from "./onnx.js";
 import type { DeviceName } from "./select.js";
@@ -17,17 +17,37 @@ export interface Device {
   readonly instructionSet?: string;
   /** What --precision can ask of it. */
   readonly precisions?: readonly Precision[];
+  /** A GPU's compute capability, such as 9, and bytes of memory. */
+  readonly capability?: number;
+  readonly memory?: number;
+  /** Why it cannot be used; then it is listed only for that. */
+  readonly unavailable?: string;
 }
 
-/** The devices this machine has for the work. Throws ADDON_MISSING, as loadAddon does, where there is none at all. */
+/** CUDA's devices, or one line that says why there is none. */
+function cudaDevices(addon: Addon): Device[] {
+  const { absence, devices } = addon.cudaDevices();
+  if (absence) return [{ name: "cuda", model: "none", unavailable: absence }];
+  return devices.map(({ name, capability, memory, refusal, bf16 }, index) => ({
+    name: `cuda:${index}`,
+    model: name,
+    ...(capability > 0 && { capability, memory }),
+    precisions: bf16 ? ["fp32", "bf16"] : ["fp32"],
+    ...(refusal && { unavailable: refusal }),
+  }));
+}
+
+/** The devices this machine has for the work, and what kept CUDA's from it. Throws ADDON_MISSING, as loadAddon does, where there is none at all. */
 export async function listDevices(): Promise<Device[]> {
   const processor = cpus()[0]?.model.trim() ?? "unknown";
   const devices: Device[] = [];
   let missing: unknown;
   try {
-    const { isa, bf16, processors } = loadAddon().cpuInfo();
+    const addon = loadAddon();
+    const { isa, bf16, processors } = addon.cpuInfo();
     const precisions: Precision[] = bf16 ? ["fp32", "bf16"] : ["fp32"];
     devices.push({ name: "cpu", model: processor, threads: processors, instructionSet: isa, precisions });
+    devices.push(...cudaDevices(addon));
   } catch (error) {
     if (!(error instanceof SmhdrError && error.code === "ADDON_MISSING")) throw error;
     missing = error;

@@ -26,8 +26,12 @@ export interface RunOptions {
 export interface Engine {
   /** Such as "cpu (avx512)". */
   readonly device: string;
-  /** Bytes of working memory for each pixel of a run, inputs and output included. */
+  /** Bytes of this machine's working memory for each pixel of a run, inputs and output included. */
   bytesPerPixel(exposures: number): number;
+  /** How many pixels a run may have, where the device has a memory of its own. */
+  pixelsAtOnce?(exposures: number): number;
+  /** What does the work where the device's own memory is too small even for a small run. */
+  substitute?(): Engine;
   /** Radiance [batch, height, width, 3] in [0, 1]. */
   run(input: EngineInput, options?: RunOptions): Promise<Float32Array>;
   /** Every image takes its own sums again. */

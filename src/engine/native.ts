@@ -1,24 +1,45 @@
 import type { Model } from "../model/model.js";
-import { loadAddon } from "./addon.js";
+import { loadAddon, type NativeDevice } from "./addon.js";
 import type { Engine, Precision } from "./engine.js";
 import { finishTask } from "./task.js";
 
 /** What a forward pass holds for a pixel: four tensors of width C and six planes. */
 const liveFloats = (width: number) => 4 * width + 6;
+/** What goes in and comes out for a pixel. */
+const carriedFloats = (exposures: number) => 6 * exposures + 3;
+
+/** Of a CUDA device's free memory: kernels need some of their own. */
+const SHARE = 0.7;
 
 /**
- * The network on the processor's own kernels. `threads` 0 means one per processor.
- * @throws SmhdrError ADDON_MISSING, INVALID_ARGUMENT naming the weight that does not fit, or UNSUPPORTED for bf16 on
- * a processor without it.
+ * The network on the processor's own kernels, or on a CUDA device. `threads` 0 means one per processor.
+ * @throws SmhdrError ADDON_MISSING, INVALID_ARGUMENT naming the weight that does not fit, or UNSUPPORTED for a device that
+ * is not there or bf16 on one without it.
  */
-export function createNativeEngine(model: Model, threads = 0, precision: Precision = "fp32"): Engine {
+export function createNativeEngine(
+  model: Model,
+  threads = 0,
+  precision: Precision = "fp32",
+  device: NativeDevice = "cpu",
+): Engine {
   const addon = loadAddon();
-  const { handle, width, device } = addon.createSession(Object.fromEntries(model.tensors), threads, precision);
-  return {
-    device: `cpu (${device})`,
-    bytesPerPixel: (exposures) => 4 * (liveFloats(width) + 6 * exposures + 3),
+  const created = addon.createSession(Object.fromEntries(model.tensors), threads, precision, device);
+  const { handle, width } = created;
+  const engine: Engine = {
+    device: `${device} (${created.device})`,
+    bytesPerPixel: (exposures) => 4 * (liveFloats(width) + carriedFloats(exposures)),
     run: (input, { signal, onProgress } = {}) =>
       finishTask(() => addon.runSession(handle, { record: false, ...input }, onProgress), signal),
     clearSums: () => addon.clearSums(handle),
+  };
+  if (device === "cpu") return engine;
+  return {
+    ...engine,
+    bytesPerPixel: (exposures) => 4 * carriedFloats(exposures),
+    pixelsAtOnce(exposures) {
+      const free = addon.availableMemory(handle);
+      return free < 0 ? Number.POSITIVE_INFINITY : Math.floor((SHARE * free) / engine.bytesPerPixel(exposures));
+    },
+    substitute: () => createNativeEngine(model, threads, addon.cpuInfo().bf16 ? precision : "fp32"),
   };
 }

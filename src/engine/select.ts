@@ -3,13 +3,17 @@ import { SmhdrError } from "../errors.js";
 import type { Model } from "../model/model.js";
 import { exportOnnx } from "../model/onnx/export.js";
 import { decodeOnnx, type OnnxModel } from "../model/onnx/read.js";
-import { buildCommand, loadAddon } from "./addon.js";
+import { buildCommand, loadAddon, type NativeDevice } from "./addon.js";
 import type { Engine, Precision } from "./engine.js";
 import { createNativeEngine } from "./native.js";
 import { createOnnxEngine, hasOnnxRuntime, ONNX_PROVIDERS, type OnnxProvider } from "./onnx.js";
+import { asSmhdrError } from "./task.js";
 
-/** What can be asked to compute: "onnx" is the best that ONNX Runtime finds, "onnx:..." one of its providers. */
-export type DeviceName = "auto" | "cpu" | "cuda" | "onnx" | `onnx:${OnnxProvider}`;
+/**
+ * What can be asked to compute: "cuda" is the first CUDA device that can be used, "cuda:1" the one of that index; "onnx" is the
+ * best that ONNX Runtime finds, "onnx:..." one of its providers.
+ */
+export type DeviceName = "auto" | NativeDevice | "onnx" | `onnx:${OnnxProvider}`;
 export const DEVICE_NAMES: readonly DeviceName[] = [
   "auto",
   "cpu",
@@ -17,6 +21,14 @@ export const DEVICE_NAMES: readonly DeviceName[] = [
   "onnx",
   ...ONNX_PROVIDERS.map((provider) => `onnx:${provider}` as const),
 ];
+
+/** Whether `text` is a device's name; whether there is such a device is another question. */
+export function isDeviceName(text: string): text is DeviceName {
+  return (DEVICE_NAMES as readonly string[]).includes(text) || /^cuda:\d{1,3}$/.test(text);
+}
+
+/** The names in words. */
+export const deviceNames = DEVICE_NAMES.join(", ").replace("cuda,", "cuda (cuda:1, ...),");
 
 /** What "onnx" tries before the processor, by operating system. */
 const preferred: Readonly<Partial<Record<NodeJS.Platform, readonly OnnxProvider[]>>> = {
@@ -26,7 +38,7 @@ const preferred: Readonly<Partial<Record<NodeJS.Platform, readonly OnnxProvider[
 };
 
 /**
- * The engine for a model: the native one, or ONNX Runtime where that was asked for, where the model is an ONNX file or
+ * The engine for a model: the native one, on a CUDA device where there is one, or ONNX Runtime where that was asked for, where the model is an ONNX file or
  * where the native addon is missing; the notes say why it is not what was asked for.
  * @throws SmhdrError ADDON_MISSING where there is neither addon nor ONNX Runtime; UNSUPPORTED for a device that this
  * version or this model cannot use, or a precision that it cannot; else as createNativeEngine and createOnnxEngine do.
@@ -37,17 +49,27 @@ export async function selectEngine(
   threads = 0,
   precision: Precision | "auto" = "auto",
 ): Promise<{ readonly engine: Engine; readonly notes: readonly Note[] }> {
-  if (!DEVICE_NAMES.includes(device)) {
-    throw new SmhdrError("INVALID_ARGUMENT", `device: expected ${DEVICE_NAMES.join(", ")}; got "${device}".`);
-  }
-  if (device === "cuda") {
-    throw new SmhdrError("UNSUPPORTED", 'device: this version computes on "cpu" and "onnx"; got "cuda".');
+  if (!isDeviceName(device)) {
+    throw new SmhdrError("INVALID_ARGUMENT", `device: expected ${deviceNames}; got "${device}".`);
   }
   const notes: Note[] = [];
   const note = (message: string) => notes.push({ code: "engine", message });
-  if ("tensors" in model && (device === "auto" || device === "cpu")) {
+  const native = isNative(device) ? device : undefined;
+  if (native && native !== "cpu") {
+    if (!("tensors" in model))
+      throw new SmhdrError("UNSUPPORTED", `device: an ONNX model is computed on "onnx" devices; got "${device}".`);
+    return { engine: nativeEngine(model, threads, precision, native), notes };
+  }
+  if ("tensors" in model && (device === "auto" || native)) {
     try {
-      return { engine: createNativeEngine(model, threads, choosePrecision(precision)), notes };
+      const found = native ?? chooseDevice();
+      try {
+        return { engine: nativeEngine(model, threads, precision, found), notes };
+      } catch (error) {
+        if (found === "cpu" || !(error instanceof SmhdrError) || error.code === "INVALID_ARGUMENT") throw error;
+        note(`The processor computes, not ${found}: ${error.message}`);
+        return { engine: nativeEngine(model, threads, precision, "cpu"), notes };
+      }
     } catch (error) {
       if (!(error instanceof SmhdrError && error.code === "ADDON_MISSING" && hasOnnxRuntime())) throw error;
       note(
@@ -58,7 +80,7 @@ export async function selectEngine(
   if (precision === "bf16") {
     throw new SmhdrError(
       "UNSUPPORTED",
-      'precision: "bf16" needs the native part on the "cpu"; ONNX Runtime takes "fp32".',
+      'precision: "bf16" needs the native part, on "cpu" or "cuda"; ONNX Runtime takes "fp32".',
     );
   }
   const providers =
@@ -69,7 +91,32 @@ export async function selectEngine(
   return { engine, notes };
 }
 
-/** "auto" is bf16 where the processor multiplies it: faster, and above 60 dB from fp32 (bench/quality/precision.ts). */
-function choosePrecision(precision: Precision | "auto"): Precision {
-  return precision === "auto" ? (loadAddon().cpuInfo().bf16 ? "bf16" : "fp32") : precision;
+function isNative(device: DeviceName): device is NativeDevice {
+  return device === "cpu" || device.startsWith("cuda");
+}
+
+/** "auto": a CUDA device where one can be used. */
+function chooseDevice(): NativeDevice {
+  const index = loadAddon()
+    .cudaDevices()
+    .devices.findIndex(({ refusal }) => refusal === "");
+  return index < 0 ? "cpu" : `cuda:${index}`;
+}
+
+/** Precision "auto" is bf16 where the device multiplies it: faster, and above 60 dB from fp32 (bench/quality/precision.ts). */
+function nativeEngine(model: Model, threads: number, precision: Precision | "auto", device: NativeDevice): Engine {
+  const chosen = precision !== "auto" ? precision : multipliesBf16(device) ? "bf16" : "fp32";
+  try {
+    return createNativeEngine(model, threads, chosen, device);
+  } catch (error) {
+    throw asSmhdrError(error);
+  }
+}
+
+function multipliesBf16(device: NativeDevice): boolean {
+  const addon = loadAddon();
+  if (device === "cpu") return addon.cpuInfo().bf16;
+  const { devices } = addon.cudaDevices();
+  const found = device === "cuda" ? devices.find(({ refusal }) => refusal === "") : devices[Number(device.slice(5))];
+  return found?.bf16 ?? false;
 }

@@ -1,5 +1,5 @@
 import type { StoredTensor } from "../model/safetensors.js";
-import { loadAddon } from "./addon.js";
+import { loadAddon, type NativeDevice } from "./addon.js";
 import { asSmhdrError, finishTask } from "./task.js";
 
 /** Everything the shapes of a network's weights follow from. */
@@ -99,13 +99,16 @@ export function initialWeights(network: NetworkShape, seed: bigint): Map<string,
 }
 
 /**
- * A trainer on the processor's own kernels. `threads` 0 means one per processor; results do not depend on it.
- * @throws SmhdrError ADDON_MISSING, or INVALID_ARGUMENT naming the weight or option that does not fit.
+ * A trainer on the processor's own kernels, or on a CUDA device. `threads` 0 means one per processor; results do not
+ * depend on it.
+ * @throws SmhdrError ADDON_MISSING, INVALID_ARGUMENT naming the weight or option that does not fit, or UNSUPPORTED for a
+ * device that is not there.
  */
 export function createTrainer(
   weights: ReadonlyMap<string, StoredTensor>,
   options: TrainerOptions,
   threads = 0,
+  device: NativeDevice = "cpu",
 ): Trainer {
   const addon = loadAddon();
   const native = {
@@ -114,11 +117,10 @@ export function createTrainer(
     ...options,
     vgg: Object.fromEntries(options.vgg ?? []),
   };
-  const { handle, stages, device } = withErrors(() =>
-    addon.createTrainer(Object.fromEntries(weights), native, threads),
-  );
+  const created = withErrors(() => addon.createTrainer(Object.fromEntries(weights), native, threads, device));
+  const { handle, stages } = created;
   return {
-    device: `cpu (${device})`,
+    device: `${device} (${created.device})`,
     stages,
     step: (batch, signal) => finishTask(() => withErrors(() => addon.trainStep(handle, batch)), signal),
     state: () => addon.trainerState(handle),

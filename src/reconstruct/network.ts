@@ -6,7 +6,7 @@ import type { Radiance } from "../image.js";
 import { MergeSampler } from "./merge-sampler.js";
 import { mergeRadiance } from "./radiance.js";
 import { ExposureSampler, type Region } from "./sampler.js";
-import { fade, planTiles } from "./tiles.js";
+import { fade, LEAST_TILE, planTiles } from "./tiles.js";
 
 /** Does the engine's work when it is this bracket's turn: brackets in work at once can share a device. */
 export type Turn = <T>(work: () => Promise<T>) => Promise<T>;
@@ -22,6 +22,8 @@ export interface NetworkOptions {
   readonly threads?: number | undefined;
   /** Called with the number of tiles before the work on them begins. */
   readonly onTiles?: ((count: number) => void) | undefined;
+  /** Called when the engine's device has too little memory of its own, and what is done about it. */
+  readonly onNote?: ((note: Note) => void) | undefined;
 }
 
 /** What a network needs to be given. */
@@ -95,17 +97,42 @@ export type Sampler = Pick<ExposureSampler, "read">;
 
 /**
  * The engine's radiance [height, width, 3] of what the samplers read: at once where memory allows, else in tiles. A size beyond
- * that of the exposures pads them by reflection.
+ * that of the exposures pads them by reflection. Where a device with a memory of its own runs out of it, tiles become smaller, and
+ * at last its substitute does the work.
  * @throws SmhdrError OUT_OF_MEMORY, CANCELLED
  */
 export async function reconstructPicture(
+  size: { readonly width: number; readonly height: number },
+  samplers: readonly Pick<ExposureSampler, "read">[],
+  engine: Engine,
+  options: NetworkOptions,
+): Promise<Float32Array> {
+  const { width, height } = size;
+  const byMemory = (options.memory - width * height * 12 - BASE_BYTES) / engine.bytesPerPixel(samplers.length);
+  const note = (message: string) => options.onNote?.({ code: "engine", message });
+  let pixelsAtOnce = Math.floor(Math.min(byMemory, engine.pixelsAtOnce?.(samplers.length) ?? byMemory));
+  for (;;) {
+    try {
+      return await reconstructTiles(size, samplers, engine, options, pixelsAtOnce);
+    } catch (error) {
+      if (!engine.substitute || !(error instanceof SmhdrError && error.code === "OUT_OF_MEMORY")) throw error;
+      pixelsAtOnce = Math.floor(Math.min(pixelsAtOnce, width * height) / 2);
+      if (options.tile !== "auto" || pixelsAtOnce < LEAST_TILE ** 2) {
+        note(`${engine.device} has too little memory: the processor computes.`);
+        return reconstructPicture(size, samplers, engine.substitute(), options);
+      }
+      note(`${engine.device} ran out of memory: it works in smaller tiles.`);
+    }
+  }
+}
+
+async function reconstructTiles(
   { width, height }: { readonly width: number; readonly height: number },
   samplers: readonly Sampler[],
   engine: Engine,
-  { memory, tile, signal, onProgress, turn = (work) => work(), onTiles }: NetworkOptions,
+  { tile, signal, onProgress, turn = (work) => work(), onTiles }: NetworkOptions,
+  pixelsAtOnce: number,
 ): Promise<Float32Array> {
-  const resultBytes = width * height * 12;
-  const pixelsAtOnce = Math.floor((memory - resultBytes - BASE_BYTES) / engine.bytesPerPixel(samplers.length));
   const plan = planTiles(width, height, pixelsAtOnce, tile);
   onTiles?.(plan.tiles.length);
 

@@ -16,13 +16,13 @@ export type Method = "network" | "radiance";
 
 export interface ReconstructorOptions {
   /**
-   * "network" reconstructs with a trained model, "radiance" merges without one. Default: radiance, unless a model or ONNX
-   * Runtime is asked for or the native part is missing; the result's metadata says which it was.
+   * "network" reconstructs with a trained model, "radiance" merges without one. Default: radiance, unless a model, a GPU or
+   * ONNX Runtime is asked for or the native part is missing; the result's metadata says which it was.
    */
   readonly method?: Method | undefined;
   /** A model's name or file (.safetensors, .onnx); only for the network. */
   readonly model?: string | undefined;
-  /** What computes the network. Default: auto, the native part, or ONNX Runtime where that is missing. */
+  /** What computes the network. Default: auto, the native part (a CUDA device where there is one), or ONNX Runtime. */
   readonly device?: DeviceName | undefined;
   /** Threads to use, at least 1. Default: one per processor. */
   readonly threads?: number | undefined;
@@ -53,7 +53,7 @@ const WITHOUT_ADDON = "smhdr";
 
 /** The method that options mean where they name none. */
 export function methodOf({ method, model, device = "auto" }: ReconstructorOptions): Method {
-  const network = model !== undefined || device.startsWith("onnx") || !hasAddon();
+  const network = model !== undefined || /^(onnx|cuda)/.test(device) || !hasAddon();
   return method ?? (network ? "network" : "radiance");
 }
 
@@ -139,7 +139,7 @@ export class Reconstructor {
     const note = selectionNote(bracket, name, counts);
     if (note) onNote?.(note);
     if (exposures === undefined) return mergeRadiance(bracket, { threads, memory, signal, onProgress });
-    const options = { memory: memory * NETWORK_SHARE, tile, threads, signal, onProgress, turn };
+    const options = { memory: memory * NETWORK_SHARE, tile, threads, signal, onProgress, turn, onNote };
     return reconstructNetwork(bracket, { name, exposures, prior }, await network.engineFor(exposures), options);
   }
 }

@@ -1,5 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { NativeDevice } from "../engine/addon.js";
 import { createNativeEngine } from "../engine/native.js";
 import type { StepResult, Trainer } from "../engine/trainer.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
@@ -37,6 +38,8 @@ export interface Loop {
   /** Where to go on; the trainer already has its state. */
   readonly from?: Pick<Checkpoint, "position" | "quality"> | undefined;
   readonly threads: number;
+  /** What validates and measures. */
+  readonly device?: NativeDevice | undefined;
   /** Bytes for the reconstruction of whole scenes. */
   readonly memory: number;
   readonly signal?: AbortSignal | undefined;
@@ -235,8 +238,8 @@ class Run {
 
   /** Measures the local quality of every scene with the weights as they are now. */
   private async measure(epoch: number): Promise<void> {
-    const { config, scenes, trainer, threads, memory, signal, folder } = this.loop;
-    const engine = createNativeEngine(this.asModel(trainer.state().parameters), threads);
+    const { config, scenes, trainer, threads, device, memory, signal, folder } = this.loop;
+    const engine = createNativeEngine(this.asModel(trainer.state().parameters), threads, "fp32", device);
     const quality = new Map<number, LocalQuality>();
     const ratio = maskRatio(this.curriculum, epoch);
     for (let index = 0; index < scenes.count; index++) {
@@ -267,9 +270,9 @@ class Run {
   }
 
   private async validate(epoch: number): Promise<void> {
-    const { validation, trainer, threads, memory, signal, folder } = this.loop;
+    const { validation, trainer, threads, device, memory, signal, folder } = this.loop;
     if (validation.length === 0) return;
-    const engine = createNativeEngine(this.asModel(trainer.state().averages), threads);
+    const engine = createNativeEngine(this.asModel(trainer.state().averages), threads, "fp32", device);
     const results = await validate(validation, engine, memory, signal, (scene, index, prediction) => {
       const name = `scene-${index}-epoch-${String(epoch).padStart(5, "0")}.png`;
       return writePreview(join(folder.pictures, name), scene, prediction);

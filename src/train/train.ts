@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import type { NativeDevice } from "../engine/addon.js";
 import { createTrainer, initialWeights, type Trainer } from "../engine/trainer.js";
 import { SmhdrError } from "../errors.js";
 import { FOLD_WEIGHT } from "../model/fold.js";
@@ -32,6 +33,8 @@ export interface TrainOptions {
   readonly base?: Model | undefined;
   /** VGG-19's weights (safetensors, torchvision's names), for the perceptual term "vgg". */
   readonly vgg?: string | undefined;
+  /** What trains and validates. Default: "cpu". */
+  readonly device?: NativeDevice | undefined;
   readonly threads?: number | undefined;
   /** Bytes for the reconstruction of whole scenes. Default 2 GiB. */
   readonly memory?: number | undefined;
@@ -84,6 +87,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const from = checkpoint;
     const result = await runLoop({
       ...{ folder, config, trainer, base, scenes, validation, from, threads, memory, signal, onProgress },
+      device: options.device,
     });
     return { ...result, folder };
   } finally {
@@ -141,6 +145,7 @@ async function makeTrainer(
       ...(vgg && { vgg }),
     },
     threads,
+    options.device,
   );
   if (checkpoint) trainer.restore(checkpoint.state);
   return trainer;

@@ -49,7 +49,18 @@ describe("smhdr with ONNX Runtime", { skip }, () => {
     assert.ok(native.radiance.some((value) => value > 0.05));
     assert.ok(difference(native.radiance, onnx.radiance) < 1e-4);
     assert.ok(!native.lines.some(({ code }) => code === "engine"));
-    const args = ["merge", ...images, "--ev", "0,2,4", "--align", "none", "--model", model, "-o", join(folder, "no.exr")];
+    const args = [
+      "merge",
+      ...images,
+      "--ev",
+      "0,2,4",
+      "--align",
+      "none",
+      "--model",
+      model,
+      "-o",
+      join(folder, "no.exr"),
+    ];
     const refused = await start(args, noAddon).finished;
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /smhdr-s takes a merge of the exposures.*--model smhdr, or build/);

@@ -239,13 +239,14 @@ describe("the ONNX engine", { skip }, () => {
 describe("the engine is chosen", { skip }, () => {
   test("by device and by model", async () => {
     const weights = await model("B", 3);
-    assert.match((await selectEngine(weights)).engine.device, /^cpu/);
+    assert.match((await selectEngine(weights)).engine.device, /^(cpu|cuda)/);
     assert.equal((await selectEngine(weights, "onnx:cpu")).engine.device, "onnx (cpu)");
     const file = decodeOnnx(exportOnnx(weights), "b.onnx");
     const { engine, notes } = await selectEngine(file, "auto", 1);
     assert.equal(engine.device, "onnx (cpu)");
     assert.deepEqual(notes, []);
-    await assert.rejects(selectEngine(weights, "cuda"), { code: "UNSUPPORTED" });
+    await assert.rejects(selectEngine(weights, "cuda:99"), { code: "UNSUPPORTED", message: /"cuda:99"/ });
+    await assert.rejects(selectEngine(file, "cuda"), { code: "UNSUPPORTED", message: /ONNX model/ });
     await assert.rejects(selectEngine(weights, "abacus" as "cpu"), { code: "INVALID_ARGUMENT", message: /abacus/ });
   });
 });

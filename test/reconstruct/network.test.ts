@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Bracket } from "../../src/bracket/bracket.js";
+import type { Bracket, Note } from "../../src/bracket/bracket.js";
 import { bracketFromImages } from "../../src/bracket/read-bracket.js";
 import type { Engine } from "../../src/engine/engine.js";
 import { createNativeEngine } from "../../src/engine/native.js";
+import { SmhdrError } from "../../src/errors.js";
 import type { Model } from "../../src/model/model.js";
 import { withPrior } from "../../src/model/prior.js";
 import { readSafetensors } from "../../src/model/safetensors.js";
@@ -153,4 +154,39 @@ test("a cancelled reconstruction stops between and within tiles", async () => {
     onProgress,
   });
   await assert.rejects(running, { code: "CANCELLED" });
+});
+
+test("a device that runs out of its memory works in smaller tiles, and then the processor does", async () => {
+  const model = await smallModel();
+  const processor = createNativeEngine(model, 2);
+  const b = await bracket(328, 200);
+  const expected = await reconstructNetwork(b, model, processor, { memory: 2 ** 31, tile: "auto" });
+  for (const most of [0, 33_000, 328 * 200]) {
+    const sizes: number[] = [];
+    const device: Engine = {
+      ...processor,
+      device: "cuda:0 (a fake)",
+      pixelsAtOnce: () => 1e9,
+      substitute: () => processor,
+      run(input, options) {
+        sizes.push(input.height * input.width);
+        const small = input.batch * input.height * input.width <= most;
+        return small ? processor.run(input, options) : Promise.reject(new SmhdrError("OUT_OF_MEMORY", "Full."));
+      },
+    };
+    const notes: string[] = [];
+    const onNote = ({ message }: Note) => notes.push(message);
+    const { data } = await reconstructNetwork(b, model, device, { memory: 2 ** 31, tile: "auto", onNote });
+    const squared = data.reduce((sum, value, i) => sum + (value - expected.data[i]) ** 2, 0);
+    assert.ok(-10 * Math.log10(squared / data.length) > 40);
+    if (most === 328 * 200) assert.deepEqual(notes, []);
+    else assert.match(notes[0], /a fake.*ran out of memory.*smaller tiles/);
+    assert.equal(
+      notes.some((note) => /the processor computes/.test(note)),
+      most === 0,
+    );
+    assert.ok(sizes[0] >= 328 * 200 && Math.min(...sizes) <= Math.max(most, 328 * 100));
+  }
+  const failing: Engine = { ...processor, run: () => Promise.reject(new SmhdrError("OUT_OF_MEMORY", "Full.")) };
+  await assert.rejects(reconstructNetwork(b, model, failing, { memory: 2 ** 31, tile: "auto" }), { message: "Full." });
 });

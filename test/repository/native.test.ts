@@ -15,7 +15,7 @@ function cmake(command: string, ...args: string[]): SpawnSyncReturns<string> {
 function buildNativeTests(): string[] {
   const ninja = spawnSync("ninja", ["--version"]).status === 0 ? ["-G", "Ninja"] : [];
   const steps = [
-    ["-S", root, "-B", build, "-DCMAKE_BUILD_TYPE=Release", ...ninja],
+    ["-S", root, "-B", build, "-DCMAKE_BUILD_TYPE=Release", "-DSMHDR_CUDA_ARCHITECTURES=90-real", ...ninja],
     ["--build", build, "--parallel", String(availableParallelism())],
   ];
   for (const step of steps) {

@@ -12,6 +12,7 @@
 
 namespace smhdr {
 
+class Memory;
 class Ops;
 class Trace;
 
@@ -19,6 +20,11 @@ class Trace;
 struct Parameter {
   std::vector<int64_t> shape;
   float* data = nullptr;
+  int64_t size() const {
+    int64_t count = 1;
+    for (int64_t d : shape) count *= d;
+    return count;
+  }
 };
 using ParameterMap = std::map<std::string, Parameter>;
 
@@ -70,14 +76,19 @@ struct SharedSums {
 /// Values of a forward pass that its backward pass needs: the inputs of the blocks; what is inside is computed again.
 class Tape {
  public:
-  /// Copies `value` under `name`.
-  void keep(const std::string& name, ConstTensor value);
-  ConstTensor at(const std::string& name) const { return kept_.at(name); }
+  Tape();
+  ~Tape();
+  /// Copies `value` of the device under `name`.
+  void keep(Memory& memory, const std::string& name, ConstTensor value);
+  ConstTensor at(const std::string& name) const;
   int64_t bytes() const;
+  /// Whether something could not be kept.
+  bool lacks_memory() const { return lacks_memory_; }
 
  private:
-  std::vector<std::unique_ptr<float[]>> storage_;
-  std::map<std::string, ConstTensor> kept_;
+  struct Kept;
+  std::map<std::string, Kept> kept_;
+  bool lacks_memory_ = false;
 };
 
 struct ForwardInput {
@@ -85,9 +96,10 @@ struct ForwardInput {
   /// RGB; the prior's, where the network takes one, are mu-law compressed radiance. Height and width are multiples of 8;
   /// all alike.
   std::vector<ConstTensor> exposures;
-  MaskOptions mask;
+  MaskOptions mask;            // its map, too, is the device's
   SharedSums* sums = nullptr;  // null: every image its own
-  /// Stochastic depth: factors [block over all stages][attention, MLP][batch], 0 or 1 / (1 - p). Empty: all 1.
+  /// Stochastic depth, of the host: factors [block over all stages][attention, MLP][batch], 0 or 1 / (1 - p). Empty:
+  /// all 1.
   std::vector<float> keep;
 };
 
@@ -96,6 +108,8 @@ Status check_forward(const NetworkConfig& config, const ForwardInput& input);
 
 /// Bytes of float32 intermediates `forward` allocates for one batch of this size.
 int64_t forward_bytes(const NetworkConfig& config, int batch, int height, int width);
+
+// Both passes run on the device of the ops: all tensors and parameters are in ops.memory().
 
 /// out [batch, height, width, 3], radiance in [0, 1]. `parameters` hold every name of config.parameter_shapes().
 /// `trace` may be null. Stopping is polled between blocks. `composed`, made of the same parameters (network/composed.h),

@@ -12,25 +12,32 @@ namespace smhdr {
 
 class Session {
  public:
-  /// Copies `parameters`; the error names the parameter that is missing or does not fit. Unsupported: bf16 on a
-  /// processor without it (cpu_has_bf16()).
+  /// Copies `parameters`; the error names the parameter that is missing or does not fit. `device` is a name that
+  /// make_ops (ops/devices.h) takes. Unsupported: there is no such device, or bf16 on one without it.
   static Result<std::unique_ptr<Session>> create(const ParameterMap& parameters, std::shared_ptr<ThreadPool> pool,
-                                                 Precision precision = Precision::fp32);
+                                                 Precision precision = Precision::fp32,
+                                                 const std::string& device = "cpu");
+  /// On the device of `ops`; `pool` is one that they use, if they do.
+  static Result<std::unique_ptr<Session>> create(const ParameterMap& parameters, std::unique_ptr<Ops> ops,
+                                                 std::shared_ptr<ThreadPool> pool = nullptr);
   ~Session();
 
   const NetworkConfig& config() const { return config_; }
   /// The instruction set or device the ops run on.
   const char* device() const;
-  /// See forward() in network.h. Concurrent calls take turns.
+  /// Bytes that the device could still give; -1: not known, or the host's.
+  int64_t available_memory();
+  /// See forward() in network.h, but all tensors are the host's. Concurrent calls take turns. Out of memory on a
+  /// device: the session can go on with smaller pictures.
   Status run(const ForwardInput& input, Tensor out, const struct Progress* progress = nullptr);
 
  private:
   Session() = default;
   NetworkConfig config_;
-  ParameterMap parameters_;
-  std::unique_ptr<float[]> storage_;
-  std::shared_ptr<ThreadPool> pool_;
+  std::shared_ptr<ThreadPool> pool_;  // outlives the ops, and they what they hold
   std::unique_ptr<Ops> ops_;
+  std::unique_ptr<class Buffer> storage_;  // of the parameters
+  ParameterMap parameters_;
   std::unique_ptr<class Composed> composed_;  // for the last run's number of exposures
   std::mutex turn_;
 };

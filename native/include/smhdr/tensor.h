@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace smhdr {
 
@@ -19,7 +20,9 @@ struct View {
   }
   /// One image of the batch.
   [[gnu::always_inline]] View image(int b) const { return {at(b, 0, 0), 1, height, width, channels}; }
-  [[gnu::always_inline]] operator View<const T>() const { return {data, batch, height, width, channels}; }
+  template <typename U>
+  requires std::is_same_v<U, const T>
+  [[gnu::always_inline]] operator View<U>() const { return {data, batch, height, width, channels}; }
 };
 
 using Tensor = View<float>;

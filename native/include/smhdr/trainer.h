@@ -61,18 +61,23 @@ struct TrainerState {
 
 class Trainer {
  public:
-  /// Copies `parameters`; an error names the parameter or option that is missing or does not fit.
+  /// Copies `parameters`; an error names the parameter or option that is missing or does not fit. `device` is a name
+  /// that make_ops (ops/devices.h) takes.
   static Result<std::unique_ptr<Trainer>> create(const ParameterMap& parameters, const TrainerOptions& options,
-                                                 std::shared_ptr<ThreadPool> pool);
+                                                 std::shared_ptr<ThreadPool> pool, const std::string& device = "cpu");
+  /// On the device of `ops`; `pool` is the host's, for what no device has ops for: VGG-19's features.
+  static Result<std::unique_ptr<Trainer>> create(const ParameterMap& parameters, const TrainerOptions& options,
+                                                 std::unique_ptr<Ops> ops, std::shared_ptr<ThreadPool> pool);
   ~Trainer();
 
   const NetworkConfig& config() const { return config_; }
   const char* device() const;
 
-  /// One step of Adam on the batch. The result does not depend on the number of threads. Stopped or
-  /// failed, a step changes nothing, the random state included.
+  /// One step of Adam on the batch, whose tensors are the host's. The result does not depend on the number of threads.
+  /// Stopped or failed, a step changes nothing, the random state included.
   Result<StepResult> step(const TrainingBatch& batch, double rate, const struct Progress* progress = nullptr);
 
+  /// Copied from the device. After a failure of the device it may hold NaN.
   TrainerState state() const;
   /// Goes on where `state` was taken: the same steps then give the same bits.
   Status restore(const TrainerState& state);
@@ -82,16 +87,19 @@ class Trainer {
   std::vector<float> draw_keep(int batch, uint64_t& random) const;
   Status accumulate(const TrainingBatch& piece, std::vector<float> keep, double share, StepResult& sums,
                     const struct Progress* progress);
+  double vgg_loss(ConstTensor prediction, ConstTensor truth, const float* weights, Tensor grad);
   void apply(double rate, double norm);
 
+  struct Storage;  // what lies on the device
   NetworkConfig config_;
   TrainerOptions options_;
-  std::optional<VggLoss> vgg_;
-  TrainerState state_;
-  std::vector<float> gradient_storage_;
-  ParameterMap parameters_, gradients_;  // views of state_.parameters and gradient_storage_
   std::shared_ptr<ThreadPool> pool_;
-  std::unique_ptr<Ops> ops_;
+  std::unique_ptr<Ops> ops_, host_ops_;  // host_ops_: for vgg_, where ops_ are another device's
+  std::optional<VggLoss> vgg_;
+  std::unique_ptr<Storage> storage_;
+  int64_t steps_ = 0;
+  uint64_t random_ = 0;
+  ParameterMap parameters_, gradients_;  // views of storage_
   mutable std::mutex turn_;
 };
 

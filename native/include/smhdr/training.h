@@ -8,6 +8,7 @@ namespace smhdr {
 class Ops;
 
 /// mu-law range compression with mu = 5000 (method.md section 5), and its derivative.
+constexpr double kMu = 5000;
 double mu_law(double radiance);
 double mu_law_slope(double radiance);
 
@@ -31,7 +32,8 @@ class VggLoss {
   /// others than VGG-19's own are for tests. An error names what is missing or does not fit.
   static Result<VggLoss> create(const ParameterMap& weights);
 
-  /// `scale` times the gradient of the prediction is added to `grad`. Sizes are 16 pixels or more a side.
+  /// By ops of the host. `scale` times the gradient of the prediction is added to `grad`. Sizes are 16 pixels or more a
+  /// side.
   double operator()(Ops& ops, ConstTensor prediction, ConstTensor truth, const float* weights, double scale,
                     Tensor grad) const;
 

@@ -5,7 +5,6 @@
 namespace smhdr {
 namespace {
 
-constexpr double kMu = 5000;
 const double kScale = 1 / std::log1p(kMu);
 
 }  // namespace

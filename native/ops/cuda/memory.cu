@@ -1,0 +1,167 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/memory.h"
+
+namespace smhdr::cuda::SMHDR_CUDA_TARGET {
+
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int64_t kPinned = int64_t{1} << 20;  // floats of a pinned piece
+constexpr size_t kAlignment = 512;
+
+__global__ void fill_kernel(float* to, float value, int64_t count) {
+  const int64_t at = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (at < count) to[at] = value;
+}
+
+/// A thread a float; neighbouring threads have neighbouring channels, or columns where there is one channel.
+__global__ void copy_pixels_kernel(CopyPixelsArgs args) {
+  const int64_t row_floats = int64_t{args.columns} * args.channels, at = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (at >= row_floats) return;
+  const int64_t column = at / args.channels, channel = at % args.channels, image = blockIdx.z;
+  for (int64_t row = blockIdx.y; row < args.rows; row += gridDim.y)
+    args.to.data[image * args.to.per_image + row * args.to.per_row + column * args.to.per_column + channel] =
+        args.from.data[image * args.from.per_image + row * args.from.per_row + column * args.from.per_column + channel];
+}
+
+__global__ void scale_kernel(float* values, float factor, int64_t count) {
+  const int64_t at = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (at < count) values[at] *= factor;
+}
+
+}  // namespace
+
+DeviceMemory::~DeviceMemory() {
+  device_.enter();
+  (void)device_.synchronise();
+  free_unused();
+  for (const auto& [data, bytes] : used_) cudaFree(data);
+  for (Pinned& piece : pinned_) {
+    if (piece.data) cudaFreeHost(piece.data);
+    if (piece.copied) cudaEventDestroy(piece.copied);
+  }
+}
+
+float* DeviceMemory::allocate(int64_t floats) {
+  const size_t bytes =
+      (std::max<size_t>(1, static_cast<size_t>(floats) * sizeof(float)) + kAlignment - 1) / kAlignment * kAlignment;
+  // Of what is kept the smallest that is large enough, unless most of it would lie idle.
+  const auto kept = unused_.lower_bound(bytes);
+  if (kept != unused_.end() && kept->first <= bytes + bytes / 4) {
+    const auto [size, data] = *kept;
+    unused_.erase(kept);
+    unused_bytes_ -= size;
+    used_[data] = size;
+    return static_cast<float*>(data);
+  }
+  void* data = nullptr;
+  if (cudaMalloc(&data, bytes) != cudaSuccess) {
+    cudaGetLastError();
+    free_unused();
+    device_.free_scratch();
+    if (cudaMalloc(&data, bytes) != cudaSuccess) {
+      cudaGetLastError();
+      return nullptr;
+    }
+  }
+  used_[data] = bytes;
+  return static_cast<float*>(data);
+}
+
+void DeviceMemory::release(float* data) {
+  const auto it = used_.find(data);
+  if (it == used_.end()) return;
+  unused_.emplace(it->second, it->first);
+  unused_bytes_ += it->second;
+  used_.erase(it);
+}
+
+void DeviceMemory::free_unused() {
+  for (const auto& [bytes, data] : unused_) cudaFree(data);  // waits for what uses it
+  unused_.clear();
+  unused_bytes_ = 0;
+}
+
+int64_t DeviceMemory::available() const {
+  size_t free_bytes = 0, total = 0;
+  if (cudaMemGetInfo(&free_bytes, &total) != cudaSuccess) {
+    cudaGetLastError();
+    return -1;
+  }
+  return static_cast<int64_t>(free_bytes + unused_bytes_);
+}
+
+void DeviceMemory::fail_allocation() {
+  device_.keep(Error{ErrorCode::out_of_memory, "Not enough memory on the device."});
+}
+
+bool DeviceMemory::pin() {
+  for (Pinned& piece : pinned_) {
+    if (!piece.data) {
+      void* data = nullptr;
+      device_.keep(cudaMallocHost(&data, kPinned * sizeof(float)), "pinned memory");
+      piece.data = static_cast<float*>(data);
+    }
+    if (!piece.copied) device_.keep(cudaEventCreateWithFlags(&piece.copied, cudaEventDisableTiming), "event");
+  }
+  return !device_.failed();
+}
+
+void DeviceMemory::upload(const float* from, float* to, int64_t floats) {
+  if (device_.failed() || !pin()) return;
+  for (int64_t at = 0, turn = 0; at < floats; at += kPinned, ++turn) {
+    const Pinned& piece = pinned_[turn % 2];
+    const size_t bytes = std::min(kPinned, floats - at) * sizeof(float);
+    // An event that was never recorded counts as done.
+    device_.keep(cudaEventSynchronize(piece.copied), "copy to the device");
+    std::memcpy(piece.data, from + at, bytes);
+    device_.keep(cudaMemcpyAsync(to + at, piece.data, bytes, cudaMemcpyHostToDevice, device_.queue()),
+                 "copy to the device");
+    device_.keep(cudaEventRecord(piece.copied, device_.queue()), "copy to the device");
+  }
+}
+
+void DeviceMemory::download(const float* from, float* to, int64_t floats) {
+  if (!device_.failed() && pin()) {
+    const auto bytes_at = [&](int64_t at) { return std::min(kPinned, floats - at) * sizeof(float); };
+    const auto begin = [&](int64_t at) {
+      const Pinned& piece = pinned_[at / kPinned % 2];
+      device_.keep(cudaMemcpyAsync(piece.data, from + at, bytes_at(at), cudaMemcpyDeviceToHost, device_.queue()),
+                   "copy to the host");
+      device_.keep(cudaEventRecord(piece.copied, device_.queue()), "copy to the host");
+    };
+    if (floats > 0) begin(0);
+    for (int64_t at = 0; at < floats; at += kPinned) {
+      if (at + kPinned < floats) begin(at + kPinned);
+      const Pinned& piece = pinned_[at / kPinned % 2];
+      device_.keep(cudaEventSynchronize(piece.copied), "copy to the host");
+      std::memcpy(to + at, piece.data, bytes_at(at));
+    }
+  }
+  if (device_.failed()) std::fill_n(to, floats, NAN);
+}
+
+void DeviceMemory::copy(const float* from, float* to, int64_t floats) {
+  if (device_.failed()) return;
+  device_.keep(cudaMemcpyAsync(to, from, floats * sizeof(float), cudaMemcpyDeviceToDevice, device_.queue()), "copy");
+}
+
+void DeviceMemory::fill(float* to, float value, int64_t floats) {
+  launch(device_, fill_kernel, blocks_for(floats, kThreads), kThreads, 0, to, value, floats);
+}
+
+void CudaOps::copy_pixels(const CopyPixelsArgs& args) {
+  const unsigned rows = std::min(args.rows, 65535),
+                 blocks = blocks_for(int64_t{args.columns} * args.channels, kThreads);
+  launch(*device_, copy_pixels_kernel, dim3(blocks, rows, args.images), kThreads, 0, args);
+}
+
+void CudaOps::scale(float* values, int64_t count, float factor) {
+  launch(*device_, scale_kernel, blocks_for(count, kThreads), kThreads, 0, values, factor, count);
+}
+
+}  // namespace smhdr::cuda::SMHDR_CUDA_TARGET

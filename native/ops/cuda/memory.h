@@ -1,0 +1,43 @@
+// A device's memory for tensors: allocations are kept and given again, and copies to and from the host go through two
+// pinned pieces, so that the device copies one while the host fills or empties the other.
+#pragma once
+
+#include <map>
+
+#include "ops/cuda/runtime.h"
+#include "ops/memory.h"
+
+namespace smhdr::cuda::SMHDR_CUDA_TARGET {
+
+class DeviceMemory final : public Memory {
+ public:
+  explicit DeviceMemory(Device& device) : device_(device) {}
+  ~DeviceMemory();
+
+  void enter() override { device_.enter(); }
+  float* allocate(int64_t floats) override;
+  void release(float* data) override;
+  void upload(const float* from, float* to, int64_t floats) override;
+  void download(const float* from, float* to, int64_t floats) override;
+  void copy(const float* from, float* to, int64_t floats) override;
+  void fill(float* to, float value, int64_t floats) override;
+  void fail_allocation() override;
+  Status synchronize() override { return device_.synchronise(); }
+  int64_t available() const override;
+
+ private:
+  struct Pinned {
+    float* data = nullptr;
+    cudaEvent_t copied = nullptr;
+  };
+  bool pin();
+  void free_unused();
+
+  Device& device_;
+  std::multimap<size_t, void*> unused_;  // by bytes
+  std::map<void*, size_t> used_;
+  size_t unused_bytes_ = 0;
+  Pinned pinned_[2];
+};
+
+}  // namespace smhdr::cuda::SMHDR_CUDA_TARGET

@@ -1,0 +1,254 @@
+// Window attention's gradients. A block takes windows one after another, head by head: forward to the softmax again, back
+// to q, k and v, and on to norm(x). What the weights' outer products need goes to scratch memory; the bias table's
+// gradient is kept by block.
+#include "ops/cuda/gradients.cuh"
+#include "ops/cuda/tokens.cuh"
+
+namespace smhdr::cuda::SMHDR_CUDA_TARGET {
+
+namespace {
+
+using WindowTile = Tile<kWindowTokens>;
+constexpr int kMostBlocks = 528, kTable = (2 * kWindow - 1) * (2 * kWindow - 1);
+
+struct AttentionBackwardParameters {
+  const float* x;
+  AttentionWeights weights;
+  int channels;
+  Windows windows;
+  MaskMode mask_mode;
+  const float *mask, *keep, *grad_out;
+  int64_t count;                      // of windows
+  float *tokens, *mixed, *grad_qkv;   // [pixel][C], [pixel][C], [pixel][3C]; null: not wanted
+  float* tables;                      // [block][table row][head]; null: not wanted
+  float* grad_y;                      // [pixel][C]
+};
+
+/// y[c][t] times the mask's factor of token t, which goes to `factors`. Four threads a token.
+__device__ void apply_mask(const AttentionBackwardParameters& p, int64_t window, float* y, float* factors) {
+  const int t = threadIdx.x / 4, part = threadIdx.x % 4;
+  float factor = 1;
+  if (p.mask_mode == MaskMode::map) {
+    factor = p.mask[p.windows.pixel(window, t)];
+  } else if (p.mask_mode == MaskMode::importance) {
+    factor = 0;
+    for (int c = part; c < p.channels; c += 4) factor += y[c * WindowTile::kPitch + t];
+    factor = sigmoid(lane_sum<4>(factor) / p.channels);
+  }
+  if (p.mask_mode != MaskMode::none)
+    for (int c = part; c < p.channels; c += 4) y[c * WindowTile::kPitch + t] *= factor;
+  if (part == 0) factors[t] = factor;
+}
+
+/// Softmax down the columns of logits [key][query]. Four threads a query.
+__device__ void softmax(float* logits) {
+  const int query = threadIdx.x / 4, part = threadIdx.x % 4;
+  float top = -INFINITY, total = 0;
+  for (int key = part; key < kWindowTokens; key += 4) top = fmaxf(top, logits[key * WindowTile::kPitch + query]);
+  top = lane_max<4>(top);
+  for (int key = part; key < kWindowTokens; key += 4) {
+    float& at = logits[key * WindowTile::kPitch + query];
+    total += at = expf(at - top);
+  }
+  const float inverse = 1.0f / lane_sum<4>(total);
+  for (int key = part; key < kWindowTokens; key += 4) logits[key * WindowTile::kPitch + query] *= inverse;
+}
+
+/// emit(key, query, sum over d of left[d][query] right[d][key]) for this thread's 4 x 4 of all pairs.
+template <typename Emit>
+__device__ __forceinline__ void pairs(const float* left, const float* right, int depth, Emit emit) {
+  const int query = threadIdx.x % WindowTile::kGroups * 4, key = threadIdx.x / WindowTile::kGroups * 4;
+  float sums[4][4] = {};
+  for (int d = 0; d < depth; ++d) {
+    const float4 a = *reinterpret_cast<const float4*>(left + d * WindowTile::kPitch + query),
+                 b = *reinterpret_cast<const float4*>(right + d * WindowTile::kPitch + key);
+    const float as[4] = {a.x, a.y, a.z, a.w}, bs[4] = {b.x, b.y, b.z, b.w};
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sums[j][i] += as[i] * bs[j];
+  }
+#pragma unroll
+  for (int j = 0; j < 4; ++j)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) emit(key + j, query + i, sums[j][i]);
+}
+
+/// to[d][key] = sum over queries of rows[d][query] matrix[key][query].
+__device__ __forceinline__ void multiply_queries(const float* rows, const float* matrix, int depth, float* to) {
+  constexpr int pitch = WindowTile::kPitch, groups = WindowTile::kThreads / kWindowTokens;
+  const int key = threadIdx.x % kWindowTokens;
+  for (int d = threadIdx.x / kWindowTokens; d < depth; d += 4 * groups) {
+    float sums[4] = {};
+#pragma unroll 4
+    for (int t = 0; t < kWindowTokens; t += 4) {
+      const float4 m = *reinterpret_cast<const float4*>(matrix + key * pitch + t);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int row = d + j * groups < depth ? d + j * groups : d;
+        const float4 v = *reinterpret_cast<const float4*>(rows + row * pitch + t);
+        sums[j] += v.x * m.x + v.y * m.y + v.z * m.z + v.w * m.w;
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+      if (d + j * groups < depth) to[(d + j * groups) * pitch + key] = sums[j];
+  }
+}
+
+/// The sum of the slopes [key][query] of all pairs that read a row of the bias table.
+__device__ __forceinline__ float table_sum(const float* slopes, int row) {
+  const int dy = row / (2 * kWindow - 1) - (kWindow - 1), dx = row % (2 * kWindow - 1) - (kWindow - 1);
+  float sum = 0;
+  for (int y = dy < 0 ? -dy : 0; y < kWindow && y + dy < kWindow; ++y)  // of the key
+    for (int x = dx < 0 ? -dx : 0; x < kWindow && x + dx < kWindow; ++x)
+      sum += slopes[(y * kWindow + x) * WindowTile::kPitch + (y + dy) * kWindow + x + dx];
+  return sum;
+}
+
+__global__ void __launch_bounds__(WindowTile::kThreads) window_attention_backward_kernel(AttentionBackwardParameters p) {
+  constexpr int pitch = WindowTile::kPitch;
+  const int channels = p.channels, heads = p.weights.heads, depth = channels / heads;
+  float *y = shared_memory<float>(), *grad = y + channels * pitch, *grad_y = grad + channels * pitch,
+        *q = grad_y + channels * pitch, *k = q + depth * pitch, *v = k + depth * pitch, *grad_mixed = v + depth * pitch,
+        *grad_q = grad_mixed + depth * pitch, *grad_k = grad_q + depth * pitch, *grad_v = grad_k + depth * pitch,
+        *attention = grad_v + depth * pitch, *factors = attention + kWindowTokens * pitch,
+        *along = factors + kWindowTokens;
+  const int token = threadIdx.x / 4, part = threadIdx.x % 4;
+  const float scale = rsqrtf(static_cast<float>(depth));
+  for (int64_t window = blockIdx.x; window < p.count; window += gridDim.x) {
+    /// to[pixel][first + row] = from[row][token], rows of `width` floats.
+    const auto store = [&](const float* from, int rows, float* to, int first, int width) {
+      if (to)
+        WindowTile::each(from, rows, [&](int t, int c, float value) {
+          to[p.windows.pixel(window, t) * width + first + c] = value;
+        });
+    };
+    __syncthreads();
+    WindowTile::load([&](int t) { return p.x + p.windows.pixel(window, t) * channels; }, channels, p.weights.norm, y);
+    WindowTile::load([&](int t) { return p.grad_out + p.windows.pixel(window, t) * channels; }, channels, NormWeights{},
+                     grad);
+    __syncthreads();
+    apply_mask(p, window, y, factors);
+    __syncthreads();
+    store(y, channels, p.tokens, 0, channels);
+    const float keep = p.keep ? p.keep[window / p.windows.count()] : 1.0f;
+    for (int h = 0; h < heads; ++h) {
+      const auto from_qkv = [&](int which, float* to, float factor) {
+        const int first = which * channels + h * depth;
+        WindowTile::multiply(y, channels, p.weights.qkv_weight + int64_t{first} * channels, channels, depth,
+                             [&](int o, int t, float4 sum) {
+                               const float bias = p.weights.qkv_bias[first + o];
+                               WindowTile::put(to, o, t,
+                                               make_float4((sum.x + bias) * factor, (sum.y + bias) * factor,
+                                                           (sum.z + bias) * factor, (sum.w + bias) * factor));
+                             });
+      };
+      from_qkv(0, q, scale);
+      from_qkv(1, k, 1);
+      from_qkv(2, v, 1);
+      WindowTile::multiply_transposed(
+          grad, channels, p.weights.proj_weight + h * depth, channels, depth, [&](int o, int t, float4 sum) {
+            WindowTile::put(grad_mixed, o, t, make_float4(sum.x * keep, sum.y * keep, sum.z * keep, sum.w * keep));
+          });
+      __syncthreads();
+      pairs(q, k, depth, [&](int key, int query, float sum) {
+        const float logit = sum + p.weights.bias_table[bias_row(query, key) * heads + h];
+        attention[key * pitch + query] = p.windows.parted(window, query, key) ? logit - 100 : logit;
+      });
+      __syncthreads();
+      softmax(attention);
+      __syncthreads();
+      float* mixed = grad_q;  // which comes later
+      WindowTile::multiply(attention, kWindowTokens, v, pitch, depth,
+                           [&](int o, int t, float4 sum) { WindowTile::put(mixed, o, t, sum); });
+      multiply_queries(grad_mixed, attention, depth, grad_v);
+      __syncthreads();
+      store(mixed, depth, p.mixed, h * depth, channels);
+      // The softmax's gradient along itself: sum over keys of p dp = sum over d of grad_mixed mixed.
+      float sum = 0;
+      for (int d = part; d < depth; d += 4) sum += grad_mixed[d * pitch + token] * mixed[d * pitch + token];
+      sum = lane_sum<4>(sum);
+      if (part == 0) along[token] = sum;
+      __syncthreads();
+      pairs(grad_mixed, v, depth, [&](int key, int query, float grad_attention) {
+        attention[key * pitch + query] *= grad_attention - along[query];
+      });
+      __syncthreads();
+      if (p.tables && threadIdx.x < kTable) {
+        float* to = p.tables + (int64_t{blockIdx.x} * kTable + threadIdx.x) * heads + h;
+        const float own = table_sum(attention, threadIdx.x);
+        *to = window == blockIdx.x ? own : *to + own;
+      }
+      WindowTile::multiply(attention, kWindowTokens, k, pitch, depth, [&](int o, int t, float4 s) {
+        WindowTile::put(grad_q, o, t, make_float4(s.x * scale, s.y * scale, s.z * scale, s.w * scale));
+      });
+      multiply_queries(q, attention, depth, grad_k);
+      __syncthreads();
+      for (int which = 0; which < 3; ++which) {
+        const float* from = which == 0 ? grad_q : which == 1 ? grad_k : grad_v;
+        const int first = which * channels + h * depth;
+        store(from, depth, p.grad_qkv, first, 3 * channels);
+        WindowTile::multiply_transposed(
+            from, depth, p.weights.qkv_weight + int64_t{first} * channels, channels, channels,
+            [&](int o, int t, float4 s) {
+              float* at = grad_y + o * pitch + t;
+              const bool begin = h == 0 && which == 0;
+              const float sums[4] = {s.x, s.y, s.z, s.w};
+              for (int i = 0; i < 4; ++i) at[i] = begin ? sums[i] : at[i] + sums[i];
+            });
+      }
+      __syncthreads();
+    }
+    // The importance map is sigmoid(mean of y): its gradient reaches y too. y is masked here: f y.
+    float through = 0;
+    if (p.mask_mode == MaskMode::importance) {
+      for (int c = part; c < channels; c += 4) through += grad_y[c * pitch + token] * y[c * pitch + token];
+      through = lane_sum<4>(through) * (1.0f - factors[token]) / channels;
+    }
+    if (part == 0) along[token] = through;
+    __syncthreads();
+    WindowTile::each(grad_y, channels, [&](int t, int c, float value) {
+      p.grad_y[p.windows.pixel(window, t) * channels + c] = value * factors[t] + along[t];
+    });
+  }
+}
+
+}  // namespace
+
+void CudaOps::window_attention_backward(const AttentionBackwardArgs& args) {
+  const AttentionArgs& forward = args.forward;
+  const AttentionGradients& out = args.gradients;
+  const int channels = forward.x.channels, heads = forward.weights.heads, depth = channels / heads,
+            area = forward.x.height * forward.x.width;
+  const int64_t pixels = forward.x.pixels(), windows = pixels / kWindowTokens;
+  const unsigned blocks = static_cast<unsigned>(std::min<int64_t>(windows, kMostBlocks));
+  Scratch scratch(*device_);
+  const AttentionBackwardParameters p{
+      forward.x.data,
+      forward.weights,
+      channels,
+      {forward.x.height, forward.x.width, forward.shift},
+      forward.mask_mode,
+      forward.mask,
+      forward.keep,
+      args.grad_out.data,
+      windows,
+      out.qkv_weight ? scratch.take(pixels * channels) : nullptr,
+      out.proj_weight ? scratch.take(pixels * channels) : nullptr,
+      out.qkv_weight || out.qkv_bias ? scratch.take(3 * pixels * channels) : nullptr,
+      out.bias_table ? scratch.take(int64_t{blocks} * kTable * heads) : nullptr,
+      scratch.take(pixels * channels)};
+  launch(*device_, window_attention_backward_kernel, blocks, WindowTile::kThreads,
+         WindowTile::bytes(3 * channels + 7 * depth + kWindowTokens) + 2 * kWindowTokens * sizeof(float), p);
+  if (out.bias_table)
+    add_parts(*device_, p.tables, blocks, kTable * heads, Accumulators<1>{{out.bias_table}, {kTable * heads}});
+  add_outer(*device_, KeptValues{args.grad_out.data, channels, area, forward.keep}, channels,
+            Values{p.mixed, channels}, channels, pixels, out.proj_weight, out.proj_bias);
+  add_outer(*device_, Values{p.grad_qkv, 3 * channels}, 3 * channels, Values{p.tokens, channels}, channels, pixels,
+            out.qkv_weight, out.qkv_bias);
+  norm_backward(*device_, forward.x.data, forward.weights.norm, p.grad_y, out.norm, args.grad_out.data, channels, pixels,
+                args.grad_x.data);
+}
+
+}  // namespace smhdr::cuda::SMHDR_CUDA_TARGET

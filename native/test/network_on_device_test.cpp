@@ -1,0 +1,236 @@
+// Sessions and trainers on every device but the host, against the host's: on the CUDA shim, and on a GPU where there is
+// one.
+#include <cmath>
+#include <functional>
+#include <random>
+
+#include "check.h"
+#include "ops/devices.h"
+#include "smhdr/session.h"
+#include "smhdr/trainer.h"
+
+#if defined(SMHDR_HAS_CUDA_SHIM)
+#include "ops/cuda/shim/runtime.h"
+#endif
+
+using namespace smhdr;
+using namespace smhdr::test;
+
+namespace {
+
+struct Device {
+  const char* label;
+  std::function<Result<std::unique_ptr<Ops>>(Precision)> ops;
+};
+
+std::shared_ptr<ThreadPool> pool() {
+  static const auto pool = std::make_shared<ThreadPool>(2);
+  return pool;
+}
+
+struct Case {
+  const char* name;
+  int exposures, height, width, batch;
+  bool folded = false;  // a learnt fold into three slots, the last exposure a prior
+};
+
+struct Problem {
+  NetworkConfig config;
+  std::vector<std::vector<float>> storage;
+  ParameterMap parameters;
+  ForwardInput input;
+  std::vector<float> mask, truth, result;
+  TrainingBatch batch;
+  Tensor out;
+
+  explicit Problem(const Case& c) {
+    config.width = 24;
+    config.reduced = 6;
+    config.stages = {{2, 2}, {1, 3}};
+    if (c.folded) {
+      config.slots = 3;
+      config.fold_exposures = c.exposures;
+      config.prior = true;
+    }
+    std::mt19937 bits(3);
+    std::normal_distribution<float> normal(0, 0.1f);
+    std::uniform_real_distribution<float> uniform(0, 1);
+    const auto make = [&](int64_t count, auto draw) {
+      storage.emplace_back(count);
+      for (float& v : storage.back()) v = draw(bits);
+      return storage.back().data();
+    };
+    for (const auto& [name, shape] : config.parameter_shapes()) {
+      const int64_t count = Parameter{shape}.size();
+      parameters[name] = {shape, make(count, normal)};
+      if (name.find("norm") != std::string::npos && name.ends_with("weight"))
+        for (int64_t i = 0; i < count; ++i) parameters[name].data[i] += 1;
+    }
+    const int64_t pixels = int64_t{c.batch} * c.height * c.width;
+    for (int i = 0; i < c.exposures; ++i)
+      input.exposures.push_back({make(pixels * 6, uniform), c.batch, c.height, c.width, 6});
+    for (int64_t i = 0; i < pixels; ++i) mask.push_back(uniform(bits) < 0.5f);
+    for (int64_t i = 0; i < pixels * 3; ++i) truth.push_back(uniform(bits));
+    result.resize(truth.size());
+    out = {result.data(), c.batch, c.height, c.width, 3};
+    batch.exposures = input.exposures;
+    batch.truth = {truth.data(), c.batch, c.height, c.width, 3};
+    batch.weights = mask.data();
+  }
+};
+
+double worst(const std::vector<float>& a, const std::vector<float>& b) {
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double d = std::fabs(double(a[i]) - b[i]);
+    if (!(d <= worst)) worst = std::isnan(d) ? INFINITY : d;
+  }
+  return worst;
+}
+
+/// False: this device lacks an op, which is no fault of what is tested here.
+bool done(const Status& status, const char* what) {
+  if (status.ok()) return true;
+  if (status.error().code != ErrorCode::unsupported) CHECK(status.ok());
+  ++skipped;
+  std::printf("%s: %s\n", what, status.error().message.c_str());
+  return false;
+}
+
+void test_session(const Device& device, const Case& c, Precision precision) {
+  Problem problem(c);
+  const auto host = std::move(Session::create(problem.parameters, pool()).value());
+  auto ops = device.ops(precision);
+  if (!CHECK(ops.ok())) return;
+  auto created = Session::create(problem.parameters, std::move(ops.value()));
+  if (!CHECK(created.ok())) return;
+  for (const bool masked : {false, true}) {
+    if (masked) problem.input.mask = {{1, 2}, problem.mask.data()};
+    CHECK(host->run(problem.input, problem.out).ok());
+    const std::vector<float> expected = problem.result;
+    problem.result.assign(expected.size(), NAN);
+    if (!done(created.value()->run(problem.input, problem.out), device.label)) return;
+    const double d = worst(expected, problem.result);
+    if (!CHECK(d <= (precision == Precision::bf16 ? 0.1 : 1e-4)))
+      std::printf("  %s, %s: %g\n", device.label, c.name, d);
+  }
+  problem.input.mask = {};
+  // Sums that one run recorded and another is given.
+  SharedSums sums;
+  problem.input.sums = &sums;
+  if (!done(created.value()->run(problem.input, problem.out), device.label)) return;
+  const std::vector<float> recorded = problem.result;
+  sums.recording = false;
+  CHECK(created.value()->run(problem.input, problem.out).ok());
+  CHECK(worst(recorded, problem.result) <= (precision == Precision::bf16 ? 0.01 : 1e-5));
+}
+
+void test_trainer(const Device& device, const Case& c) {
+  Problem problem(c);
+  TrainerOptions options;
+  options.seed = 5;
+  options.clip = 0.5;
+  options.drop_path = 0.3;
+  options.perceptual = Perceptual::structure;
+  problem.batch.mask = {{1, 2}, problem.mask.data()};
+  const auto make = [&] {
+    return std::move(
+        Trainer::create(problem.parameters, options, std::move(device.ops(Precision::fp32).value()), pool()).value());
+  };
+  const auto host = std::move(Trainer::create(problem.parameters, options, pool()).value());
+  const auto trainer = make(), resumed = make();
+  CHECK(trainer->state().parameters == host->state().parameters);
+  for (int step = 0; step < 3; ++step) {
+    const auto expected = host->step(problem.batch, 1e-3), got = trainer->step(problem.batch, 1e-3);
+    if (!got.ok() && !done(got.error(), device.label)) return;
+    if (!CHECK(expected.ok() && got.value().applied)) return;
+    const StepResult &a = expected.value(), &b = got.value();
+    const bool close = CHECK(std::fabs(a.loss - b.loss) < 1e-4 * a.loss) &&
+                       CHECK(std::fabs(a.gradient_norm - b.gradient_norm) < 2e-3 * a.gradient_norm) &&
+                       CHECK(std::fabs(a.perceptual_loss - b.perceptual_loss) < 1e-4 * a.perceptual_loss);
+    if (!close)
+      std::printf("  %s, %s, step %d: loss %g not %g, gradient %g not %g\n", device.label, c.name, step, b.loss, a.loss,
+                  b.gradient_norm, a.gradient_norm);
+    if (step == 1) CHECK(resumed->restore(trainer->state()).ok());
+  }
+  // Adam divides by the gradient: a sign that flips moves a parameter by twice the rate.
+  const TrainerState one = host->state(), other = trainer->state();
+  CHECK(worst(one.first, other.first) < 1e-3 && one.random == other.random && other.steps == 3);
+  CHECK(worst(one.parameters, other.parameters) < 6.1e-3 && worst(one.averages, other.averages) < 6.1e-3);
+  // Resumed it arrives at the same bits, and what is not finite changes nothing.
+  CHECK(resumed->step(problem.batch, 1e-3).ok() && resumed->state().parameters == other.parameters);
+  CHECK(resumed->state().averages == other.averages);
+  problem.truth[7] = NAN;
+  const auto refused = resumed->step(problem.batch, 1e-3);
+  CHECK(refused.ok() && !refused.value().applied && resumed->state().parameters == other.parameters);
+}
+
+/// Only the extractor is trained, image by image.
+void test_frozen(const Device& device, const Case& c) {
+  Problem problem(c);
+  TrainerOptions options;
+  options.trained = {"conv_first.", "fold."};
+  if (!c.folded) options.trained.pop_back();
+  options.tape_bytes = 1;
+  options.decay = 0;
+  options.drop_path = 0;
+  const auto host = std::move(Trainer::create(problem.parameters, options, pool()).value());
+  const auto trainer = std::move(
+      Trainer::create(problem.parameters, options, std::move(device.ops(Precision::fp32).value()), pool()).value());
+  const auto result = trainer->step(problem.batch, 1e-3);
+  if (!result.ok() && !done(result.error(), device.label)) return;
+  CHECK(host->step(problem.batch, 1e-3).ok());
+  CHECK(worst(host->state().first, trainer->state().first) < 1e-3);
+  CHECK(trainer->state().averages == trainer->state().parameters);
+}
+
+#if defined(SMHDR_HAS_CUDA_SHIM)
+/// What does not fit is refused, and the session goes on with what does.
+void test_lack_of_memory() {
+  Problem small({"small", 3, 16, 16, 1}), large({"large", 3, 64, 64, 1});
+  auto session =
+      std::move(Session::create(small.parameters, std::move(cuda::shim::make_ops(0, Precision::fp32).value())).value());
+  if (!done(session->run(small.input, small.out), "shim")) return;
+  const std::vector<float> expected = small.result;
+  const size_t left = cuda_shim::machine.memory_left;
+  for (const size_t bytes : {size_t{50} << 10, size_t{200} << 10, size_t{500} << 10}) {
+    cuda_shim::machine.memory_left = bytes;
+    const Status status = session->run(large.input, large.out);
+    CHECK(!status.ok() && status.error().code == ErrorCode::out_of_memory);
+    cuda_shim::machine.memory_left += left - bytes;
+    CHECK(session->run(small.input, small.out).ok() && small.result == expected);
+  }
+  const size_t kept = cuda_shim::machine.memory_left;
+  cuda_shim::machine.memory_left = 1000;
+  const auto refused = Session::create(small.parameters, std::move(cuda::shim::make_ops(0, Precision::fp32).value()));
+  CHECK(!refused.ok() && refused.error().code == ErrorCode::out_of_memory);
+  cuda_shim::machine.memory_left = kept;
+}
+#endif
+
+}  // namespace
+
+int main() {
+  std::vector<Device> devices;
+#if defined(SMHDR_HAS_CUDA_SHIM)
+  devices.push_back({"cuda (shim)", [](Precision precision) { return cuda::shim::make_ops(0, precision); }});
+  test_lack_of_memory();
+#endif
+  if (find_cuda_devices().absence.empty())
+    devices.push_back({"cuda", [](Precision precision) { return make_ops("cuda", *pool(), precision); }});
+  else
+    ++skipped, std::printf("skipped cuda: %s\n", find_cuda_devices().absence.c_str());
+  for (const Device& device : devices) {
+    for (const Precision precision : {Precision::fp32, Precision::bf16})
+      for (const Case& c : {Case{"three exposures", 3, 16, 24, 2},
+                            {"composed", 3, 64, 64, 1},
+                            {"five", 5, 16, 16, 1},
+                            {"folded, with a prior", 6, 64, 64, 1, true}})
+        test_session(device, c, precision);
+    test_trainer(device, {"three exposures", 3, 16, 16, 2});
+    test_trainer(device, {"folded, with a prior", 4, 16, 16, 1, true});
+    test_frozen(device, {"three exposures", 3, 16, 16, 2});
+    test_frozen(device, {"folded, with a prior", 4, 16, 16, 1, true});
+  }
+  return finish();
+}
