@@ -5,7 +5,8 @@
 
 #include "check.h"
 #include "golden.h"
-#include "ops/ops.h"
+#include "ops/cuda_ops.h"
+#include "ops/devices.h"
 #include "smhdr/training.h"
 
 using namespace smhdr;
@@ -59,6 +60,7 @@ void run(const char* config_name, const char* name, Ops& ops, double relative) {
     std::vector<float> result(truth.size()), grad(truth.size());
     const Tensor out = golden.picture(result.data(), 3), grad_out = golden.picture(grad.data(), 3);
     CHECK(forward(golden.config, golden.parameters, ops, golden.input, out, nullptr, nullptr, &tape).ok());
+    CHECK(ops.finish().ok());
     const double loss = mu_law_loss(out, golden.picture(truth.data(), 3), weights.data(), grad_out);
     Accumulators sums(golden.parameters);
     std::vector<std::vector<float>> input_storage(golden.input.exposures.size(),
@@ -67,6 +69,7 @@ void run(const char* config_name, const char* name, Ops& ops, double relative) {
     for (auto& s : input_storage) input_gradients.push_back(golden.picture(s.data(), 6));
     CHECK(backward(golden.config, golden.parameters, ops, golden.input, tape, out, grad_out, sums.map, input_gradients)
               .ok());
+    CHECK(ops.finish().ok());
 
     double worst = 0;
     const std::string prefix = std::string(modes[mode]) + "/";
@@ -107,6 +110,7 @@ void run_adam(Ops& ops) {
     std::vector<float> result(truth.size()), grad(truth.size());
     const Tensor out = golden.picture(result.data(), 3), grad_out = golden.picture(grad.data(), 3);
     CHECK(forward(golden.config, golden.parameters, ops, golden.input, out, nullptr, nullptr, &tape).ok());
+    CHECK(ops.finish().ok());
     const double loss = mu_law_loss(out, golden.picture(truth.data(), 3), nullptr, grad_out);
     CHECK(std::fabs(loss - losses[step - 1]) < 2e-6);
     Accumulators sums(golden.parameters);
@@ -156,6 +160,19 @@ int main() {
       ++skipped;
       std::printf("skipped %s: this processor or build has none\n", cpu_isa_name(isa));
     }
+  }
+#if defined(SMHDR_HAS_CUDA_SHIM)
+  run("B", "n3_16x16", *cuda::shim::make_ops(0, Precision::fp32).value(), 4.4e-4);
+#else
+  ++skipped;
+  std::printf("skipped cuda (shim): not in this build\n");
+#endif
+  const auto device = make_ops("cuda", pool, Precision::fp32);
+  if (device.ok()) {
+    run("B", "n3_16x16", *device.value(), 4.4e-4);
+  } else {
+    ++skipped;
+    std::printf("skipped cuda: %s\n", device.error().message.c_str());
   }
   return finish();
 }

@@ -99,6 +99,27 @@ void test_failure() {
   cuda_shim::machine.memory_left = left;
   CHECK(ops->mu_law_loss(picture, picture, nullptr, {}) == 0 && ops->finish().ok());
 }
+
+/// Training at width 60 takes more shared memory than compute capability 7.5 has: an error that says so.
+void test_lack_of_shared_memory() {
+  const size_t bytes = std::exchange(cuda_shim::machine.shared_bytes, size_t{64} << 10);
+  const auto ops = std::move(cuda::shim::make_ops(0, Precision::fp32).value());
+  Weights weights;
+  std::vector<float> x = random_values(64 * 60), grad(x.size(), 7.0f);
+  AttentionArgs forward{{x.data(), 1, 8, 8, 60}, {}};
+  forward.weights = {
+      weights.norm(60), weights(3 * 60 * 60), weights(3 * 60), weights(60 * 60), weights(60), weights(225 * 6), 6};
+  forward.out = {grad.data(), 1, 8, 8, 60};
+  ops->window_attention(forward);
+  CHECK(ops->finish().ok() && grad[0] != 7.0f);
+  grad[0] = 7.0f;
+  ops->window_attention_backward({forward, {x.data(), 1, 8, 8, 60}, {}, forward.out});
+  const Status status = ops->finish();
+  CHECK(!status.ok() && status.error().code == ErrorCode::unsupported && grad[0] == 7.0f &&
+        status.error().message.find("64 KiB of shared memory") != std::string::npos);
+  if (!status.ok()) std::printf("%s\n", status.error().message.c_str());
+  cuda_shim::machine.shared_bytes = bytes;
+}
 #endif
 
 }  // namespace
@@ -112,6 +133,7 @@ int main() {
   }
 #if defined(SMHDR_HAS_CUDA_SHIM)
   test_failure();
+  test_lack_of_shared_memory();
 #endif
   return finish();
 }

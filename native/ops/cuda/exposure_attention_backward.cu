@@ -1,5 +1,5 @@
-// The gradients of the attention between exposures in two passes over the pixels, as forward: the sums of z z^T and g z^T
-// (z = norm(x), g the output's gradient), then grad_z = M^T g + (dG + dG^T) z. Between lies the algebra of C x C
+// The gradients of the attention between exposures in two passes over the pixels, as forward: the sums of z z^T and g
+// z^T (z = norm(x), g the output's gradient), then grad_z = M^T g + (dG + dG^T) z. Between lies the algebra of C x C
 // matrices, in double, by one block an image; see ops/exposure_product.cpp for its formulas.
 #include "ops/cuda/gradients.cuh"
 #include "ops/cuda/sums.cuh"
@@ -133,9 +133,8 @@ __global__ void product_backward_kernel(ExposureAttentionWeights w, int n, int e
   for (int i = threadIdx.x; i < square; i += blockDim.x)
     grad_q[i] = static_cast<float>(m.grad_query[i / n * n + first + i % n % slot]);
   // dG = Q^T (dT K + dq Q) + K^T dk K, with the squared norms' gradients dq and dk down the rows.
-  product(n, plain(m.grad_dot), plain(w.k), [&](int o, int c, double sum) {
-    m.inner[o * n + c] = sum + m.grad_query_squared[o] * m.query[o * n + c];
-  });
+  product(n, plain(m.grad_dot), plain(w.k),
+          [&](int o, int c, double sum) { m.inner[o * n + c] = sum + m.grad_query_squared[o] * m.query[o * n + c]; });
   double* grad_gram = m.attended;  // no longer needed
   product(n, turned(m.query), plain(m.inner), into(grad_gram));
   product(
@@ -147,7 +146,8 @@ __global__ void product_backward_kernel(ExposureAttentionWeights w, int n, int e
 
 /// grad_z = mix [z; g].
 __global__ void __launch_bounds__(PixelTile::kThreads)
-    mix_backward_kernel(const float* z, const float* grad, const float* mix, int channels, int64_t area, float* grad_z) {
+    mix_backward_kernel(const float* z, const float* grad, const float* mix, int channels, int64_t area,
+                        float* grad_z) {
   float *values = shared_memory<float>(), *mixed = values + 2 * channels * PixelTile::kPitch;
   const int64_t image = int64_t{blockIdx.y} * area, first = int64_t{blockIdx.x} * kTilePixels;
   const auto load = [&](const float* from, float* to) {

@@ -77,9 +77,7 @@ template <typename Source>
 struct WithOne {
   Source source;
   int columns;
-  __device__ __forceinline__ float operator()(int pixel, int c) const {
-    return c == columns ? 1.0f : source(pixel, c);
-  }
+  __device__ __forceinline__ float operator()(int pixel, int c) const { return c == columns ? 1.0f : source(pixel, c); }
 };
 
 /// parts[image][part][row][column] = the sum over the part's pixels of left(pixel, row) right(pixel, column). A block

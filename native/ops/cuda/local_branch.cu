@@ -1,7 +1,6 @@
 // The local branch in four kernels: f and what its gates need of it, both gates, and the gated convolution.
 // Convolutions run over tiles with a border of one pixel, sixteen lanes along the channels.
 #include "ops/cuda/local_branch.cuh"
-
 #include "ops/cuda/sums.cuh"
 #include "ops/cuda/tokens.cuh"
 

@@ -1,5 +1,5 @@
-// The local branch's gradients: back through the second convolution, then to f directly, through the channel gate's means
-// and through the spatial gate's two planes, then through the first convolution and the norm.
+// The local branch's gradients: back through the second convolution, then to f directly, through the channel gate's
+// means and through the spatial gate's two planes, then through the first convolution and the norm.
 #include "ops/cuda/gradients.cuh"
 #include "ops/cuda/local_branch.cuh"
 #include "ops/cuda/sums.cuh"
@@ -26,8 +26,8 @@ struct PlainValues {
   __device__ __forceinline__ float operator()(int64_t pixel, int c) const { return data[pixel * channels + c]; }
 };
 
-/// The depthwise convolution of `values`: grad_in is its input's gradient, a part [C][9 taps, bias] those of its weights.
-/// A block takes 16 channels, a thread one of them at a column.
+/// The depthwise convolution of `values`: grad_in is its input's gradient, a part [C][9 taps, bias] those of its
+/// weights. A block takes 16 channels, a thread one of them at a column.
 template <typename Source>
 __global__ void __launch_bounds__(kThreads)
     depthwise_backward_kernel(LocalParameters p, const float* grad_out, Source values, const float* weight,
@@ -39,7 +39,8 @@ __global__ void __launch_bounds__(kThreads)
   float taps[9], sums[10] = {};
 #pragma unroll
   for (int i = 0; i < 9; ++i) taps[i] = valid ? weight[c * 9 + i] : 0.0f;
-  const int first = blockIdx.x * tiles_of_part, last = first + tiles_of_part < p.tiles ? first + tiles_of_part : p.tiles;
+  const int first = blockIdx.x * tiles_of_part,
+            last = first + tiles_of_part < p.tiles ? first + tiles_of_part : p.tiles;
   for (int tile = first; tile < last; ++tile) {
     __syncthreads();
     for (int at = column; at < kBorder; at += kColumns) {
@@ -110,8 +111,8 @@ void depthwise_backward(Device& device, const LocalParameters& p, int batch, con
 
 /// The gradients of both gates from that of what they gate: of the spatial gate's logit at each pixel, and parts of the
 /// channel gate's, [batch][parts][C].
-__global__ void __launch_bounds__(kThreads)
-    gates_backward_kernel(LocalParameters p, const float* grad_gated, int64_t share, float* grad_spatial, float* parts) {
+__global__ void __launch_bounds__(kThreads) gates_backward_kernel(LocalParameters p, const float* grad_gated,
+                                                                  int64_t share, float* grad_spatial, float* parts) {
   const int lane = threadIdx.x % kPixelLanes, row = threadIdx.x / kPixelLanes, channels = p.channels;
   float *sums = shared_memory<float>(), *own = sums + row * channels;  // [pixel of the block][C]
   for (int c = lane; c < channels; c += kPixelLanes) own[c] = 0;

@@ -1,7 +1,6 @@
 // The last step of a network with a prior, forward and backward; see PriorArgs in ops.h. A thread a pixel.
-#include "ops/prior.h"
-
 #include "ops/cuda/cuda_ops.h"
+#include "ops/prior.h"
 
 namespace smhdr::cuda::SMHDR_CUDA_TARGET {
 

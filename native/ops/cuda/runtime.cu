@@ -41,6 +41,12 @@ void Device::keep(Error error) {
   if (!error_) error_ = std::move(error);
 }
 
+void Device::keep_lack_of_shared_memory(size_t bytes) {
+  keep(Error{ErrorCode::unsupported, name_ + " has " + std::to_string(shared_bytes_ >> 10) +
+                                         " KiB of shared memory a block, and this network needs " +
+                                         std::to_string((bytes + 1023) >> 10) + "; use a narrower one or the CPU."});
+}
+
 Status Device::synchronise() {
   keep(cudaStreamSynchronize(queue_), "kernels");
   const std::optional<Error> error = std::exchange(error_, std::nullopt);

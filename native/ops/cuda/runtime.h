@@ -37,6 +37,8 @@ class Device {
   /// Keeps the first error; after one nothing is launched until synchronise() has told of it.
   void keep(cudaError_t error, const char* what);
   void keep(Error error);
+  /// A kernel of this network needs more shared memory than the device has.
+  void keep_lack_of_shared_memory(size_t bytes);
   bool failed() const { return error_.has_value(); }
   /// Waits for all that is queued; the first error since the last call.
   Status synchronise();
@@ -86,6 +88,7 @@ template <typename... Parameters, typename... Arguments>
 void launch(Device& device, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
             Arguments&&... arguments) {
   if (device.failed() || grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  if (shared_bytes > device.shared_bytes()) return device.keep_lack_of_shared_memory(shared_bytes);
   std::tuple<Parameters...> values(static_cast<Parameters>(arguments)...);
 #if defined(__CUDACC__)
   constexpr size_t kWithoutAsking = 48 << 10;

@@ -56,8 +56,8 @@ class Sum {
     launch(device_, total_kernel, 1, kThreads, kThreads / kWarp * sizeof(double), parts_, count_, parts_ + count_);
     double total = NAN;
     if (device_.failed()) return total;
-    device_.keep(
-        cudaMemcpyAsync(&total, parts_ + count_, sizeof(double), cudaMemcpyDeviceToHost, device_.queue()), "sum");
+    device_.keep(cudaMemcpyAsync(&total, parts_ + count_, sizeof(double), cudaMemcpyDeviceToHost, device_.queue()),
+                 "sum");
     device_.keep(cudaStreamSynchronize(device_.queue()), "sum");
     return device_.failed() ? NAN : total;
   }

@@ -1,5 +1,5 @@
-// Window attention's gradients. A block takes windows one after another, head by head: forward to the softmax again, back
-// to q, k and v, and on to norm(x). What the weights' outer products need goes to scratch memory; the bias table's
+// Window attention's gradients. A block takes windows one after another, head by head: forward to the softmax again,
+// back to q, k and v, and on to norm(x). What the weights' outer products need goes to scratch memory; the bias table's
 // gradient is kept by block.
 #include "ops/cuda/gradients.cuh"
 #include "ops/cuda/tokens.cuh"
@@ -18,10 +18,10 @@ struct AttentionBackwardParameters {
   Windows windows;
   MaskMode mask_mode;
   const float *mask, *keep, *grad_out;
-  int64_t count;                      // of windows
-  float *tokens, *mixed, *grad_qkv;   // [pixel][C], [pixel][C], [pixel][3C]; null: not wanted
-  float* tables;                      // [block][table row][head]; null: not wanted
-  float* grad_y;                      // [pixel][C]
+  int64_t count;                     // of windows
+  float *tokens, *mixed, *grad_qkv;  // [pixel][C], [pixel][C], [pixel][3C]; null: not wanted
+  float* tables;                     // [block][table row][head]; null: not wanted
+  float* grad_y;                     // [pixel][C]
 };
 
 /// y[c][t] times the mask's factor of token t, which goes to `factors`. Four threads a token.
@@ -106,7 +106,8 @@ __device__ __forceinline__ float table_sum(const float* slopes, int row) {
   return sum;
 }
 
-__global__ void __launch_bounds__(WindowTile::kThreads) window_attention_backward_kernel(AttentionBackwardParameters p) {
+__global__ void __launch_bounds__(WindowTile::kThreads)
+    window_attention_backward_kernel(AttentionBackwardParameters p) {
   constexpr int pitch = WindowTile::kPitch;
   const int channels = p.channels, heads = p.weights.heads, depth = channels / heads;
   float *y = shared_memory<float>(), *grad = y + channels * pitch, *grad_y = grad + channels * pitch,
@@ -120,9 +121,8 @@ __global__ void __launch_bounds__(WindowTile::kThreads) window_attention_backwar
     /// to[pixel][first + row] = from[row][token], rows of `width` floats.
     const auto store = [&](const float* from, int rows, float* to, int first, int width) {
       if (to)
-        WindowTile::each(from, rows, [&](int t, int c, float value) {
-          to[p.windows.pixel(window, t) * width + first + c] = value;
-        });
+        WindowTile::each(
+            from, rows, [&](int t, int c, float value) { to[p.windows.pixel(window, t) * width + first + c] = value; });
     };
     __syncthreads();
     WindowTile::load([&](int t) { return p.x + p.windows.pixel(window, t) * channels; }, channels, p.weights.norm, y);
@@ -189,14 +189,13 @@ __global__ void __launch_bounds__(WindowTile::kThreads) window_attention_backwar
         const float* from = which == 0 ? grad_q : which == 1 ? grad_k : grad_v;
         const int first = which * channels + h * depth;
         store(from, depth, p.grad_qkv, first, 3 * channels);
-        WindowTile::multiply_transposed(
-            from, depth, p.weights.qkv_weight + int64_t{first} * channels, channels, channels,
-            [&](int o, int t, float4 s) {
-              float* at = grad_y + o * pitch + t;
-              const bool begin = h == 0 && which == 0;
-              const float sums[4] = {s.x, s.y, s.z, s.w};
-              for (int i = 0; i < 4; ++i) at[i] = begin ? sums[i] : at[i] + sums[i];
-            });
+        WindowTile::multiply_transposed(from, depth, p.weights.qkv_weight + int64_t{first} * channels, channels,
+                                        channels, [&](int o, int t, float4 s) {
+                                          float* at = grad_y + o * pitch + t;
+                                          const bool begin = h == 0 && which == 0;
+                                          const float sums[4] = {s.x, s.y, s.z, s.w};
+                                          for (int i = 0; i < 4; ++i) at[i] = begin ? sums[i] : at[i] + sums[i];
+                                        });
       }
       __syncthreads();
     }
@@ -224,31 +223,30 @@ void CudaOps::window_attention_backward(const AttentionBackwardArgs& args) {
   const int64_t pixels = forward.x.pixels(), windows = pixels / kWindowTokens;
   const unsigned blocks = static_cast<unsigned>(std::min<int64_t>(windows, kMostBlocks));
   Scratch scratch(*device_);
-  const AttentionBackwardParameters p{
-      forward.x.data,
-      forward.weights,
-      channels,
-      {forward.x.height, forward.x.width, forward.shift},
-      forward.mask_mode,
-      forward.mask,
-      forward.keep,
-      args.grad_out.data,
-      windows,
-      out.qkv_weight ? scratch.take(pixels * channels) : nullptr,
-      out.proj_weight ? scratch.take(pixels * channels) : nullptr,
-      out.qkv_weight || out.qkv_bias ? scratch.take(3 * pixels * channels) : nullptr,
-      out.bias_table ? scratch.take(int64_t{blocks} * kTable * heads) : nullptr,
-      scratch.take(pixels * channels)};
+  const AttentionBackwardParameters p{forward.x.data,
+                                      forward.weights,
+                                      channels,
+                                      {forward.x.height, forward.x.width, forward.shift},
+                                      forward.mask_mode,
+                                      forward.mask,
+                                      forward.keep,
+                                      args.grad_out.data,
+                                      windows,
+                                      out.qkv_weight ? scratch.take(pixels * channels) : nullptr,
+                                      out.proj_weight ? scratch.take(pixels * channels) : nullptr,
+                                      out.qkv_weight || out.qkv_bias ? scratch.take(3 * pixels * channels) : nullptr,
+                                      out.bias_table ? scratch.take(int64_t{blocks} * kTable * heads) : nullptr,
+                                      scratch.take(pixels * channels)};
   launch(*device_, window_attention_backward_kernel, blocks, WindowTile::kThreads,
          WindowTile::bytes(3 * channels + 7 * depth + kWindowTokens) + 2 * kWindowTokens * sizeof(float), p);
   if (out.bias_table)
     add_parts(*device_, p.tables, blocks, kTable * heads, Accumulators<1>{{out.bias_table}, {kTable * heads}});
-  add_outer(*device_, KeptValues{args.grad_out.data, channels, area, forward.keep}, channels,
-            Values{p.mixed, channels}, channels, pixels, out.proj_weight, out.proj_bias);
+  add_outer(*device_, KeptValues{args.grad_out.data, channels, area, forward.keep}, channels, Values{p.mixed, channels},
+            channels, pixels, out.proj_weight, out.proj_bias);
   add_outer(*device_, Values{p.grad_qkv, 3 * channels}, 3 * channels, Values{p.tokens, channels}, channels, pixels,
             out.qkv_weight, out.qkv_bias);
-  norm_backward(*device_, forward.x.data, forward.weights.norm, p.grad_y, out.norm, args.grad_out.data, channels, pixels,
-                args.grad_x.data);
+  norm_backward(*device_, forward.x.data, forward.weights.norm, p.grad_y, out.norm, args.grad_out.data, channels,
+                pixels, args.grad_x.data);
 }
 
 }  // namespace smhdr::cuda::SMHDR_CUDA_TARGET
