@@ -105,6 +105,7 @@ void test_session(const Device& device, const Case& c, Precision precision) {
   auto created = Session::create(problem.parameters, std::move(ops.value()));
   if (!CHECK(created.ok())) return;
   for (const bool masked : {false, true}) {
+    if (masked && c.height >= 64) return;  // once is enough of the composed convolutions
     if (masked) problem.input.mask = {{1, 2}, problem.mask.data()};
     CHECK(host->run(problem.input, problem.out).ok());
     const std::vector<float> expected = problem.result;
@@ -221,16 +222,15 @@ int main() {
   else
     ++skipped, std::printf("skipped cuda: %s\n", find_cuda_devices().absence.c_str());
   for (const Device& device : devices) {
-    for (const Precision precision : {Precision::fp32, Precision::bf16})
-      for (const Case& c : {Case{"three exposures", 3, 16, 24, 2},
-                            {"composed", 3, 64, 64, 1},
-                            {"five", 5, 16, 16, 1},
-                            {"folded, with a prior", 6, 64, 64, 1, true}})
-        test_session(device, c, precision);
-    test_trainer(device, {"three exposures", 3, 16, 16, 2});
-    test_trainer(device, {"folded, with a prior", 4, 16, 16, 1, true});
-    test_frozen(device, {"three exposures", 3, 16, 16, 2});
-    test_frozen(device, {"folded, with a prior", 4, 16, 16, 1, true});
+    // Small pictures: the shim takes a second for what a processor does in a millisecond.
+    test_session(device, {"three exposures", 3, 16, 24, 1}, Precision::fp32);
+    test_session(device, {"three exposures", 3, 8, 16, 1}, Precision::bf16);
+    test_session(device, {"folded, with a prior", 5, 16, 16, 2, true}, Precision::fp32);
+    test_session(device, {"composed", 3, 64, 64, 1}, Precision::fp32);
+    test_trainer(device, {"three exposures", 3, 8, 16, 2});
+    test_trainer(device, {"folded, with a prior", 4, 8, 16, 1, true});
+    test_frozen(device, {"three exposures", 3, 8, 8, 2});
+    test_frozen(device, {"folded, with a prior", 4, 8, 8, 2, true});
   }
   return finish();
 }

@@ -96,7 +96,7 @@ std::vector<Kernel> kernels(Ops& ops, Tensors& t, int height, int width) {
 }  // namespace
 
 void time_kernels(const Setting& setting) {
-  const int height = setting.quick ? 16 : 1000, width = setting.quick ? 24 : 1504;
+  const int height = setting.quick ? 8 : 1000, width = setting.quick ? 16 : 1504;
   const double pixels = double(height) * width;
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     const bool bf16 = precision == Precision::bf16;
