@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { InferenceSession } from "onnxruntime-node";
 import { SmhdrError } from "../errors.js";
 import { SUMS_MODE } from "../model/onnx/network.js";
+import { agreement } from "./agreement.js";
 import type { EngineInput } from "./engine.js";
 import {
   type Computed,
@@ -103,7 +104,9 @@ async function open({ bytes, exposures, providers, threads }: OpenRequest): Prom
     if (provider === "cpu") continue;
     try {
       session = await create(bytes, provider, threads);
-      const psnr = await compare(session, await create(bytes, "cpu", threads), exposures);
+      const of = (session: InferenceSession) => async (input: EngineInput) =>
+        (await run(session, { kind: "run", input, mode: "own", given: undefined })).radiance;
+      const psnr = await agreement(of(session), of(await create(bytes, "cpu", threads)), exposures);
       if (psnr >= LEAST_PSNR) return { provider, refusals };
       refusals.push(`${provider}: its results differ from the processor's (PSNR ${psnr.toFixed(0)} dB)`);
     } catch (error) {
@@ -116,22 +119,6 @@ async function open({ bytes, exposures, providers, threads }: OpenRequest): Prom
     throw new SmhdrError("BAD_INPUT", `ONNX Runtime cannot load this model: ${firstLine(error)}`, { cause: error });
   }
   return { provider: "cpu", refusals };
-}
-
-/** PSNR in dB of what two sessions make of the same small noise. */
-async function compare(a: InferenceSession, b: InferenceSession, exposures: number): Promise<number> {
-  const [height, width] = [16, 24];
-  const noise = (_: unknown, i: number) => 0.5 + 0.5 * Math.sin(i * i);
-  const input: EngineInput = {
-    exposures: Array.from({ length: exposures }, () => Float32Array.from({ length: height * width * 6 }, noise)),
-    batch: 1,
-    height,
-    width,
-  };
-  const question: RunRequest = { kind: "run", input, mode: "own", given: undefined };
-  const [left, right] = [(await run(a, question)).radiance, (await run(b, question)).radiance];
-  const squared = left.reduce((sum, value, i) => sum + (value - right[i]) ** 2, 0);
-  return -10 * Math.log10(squared / left.length);
 }
 
 async function run(on: InferenceSession, { input, mode, given }: RunRequest): Promise<Computed> {

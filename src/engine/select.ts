@@ -3,7 +3,9 @@ import { SmhdrError } from "../errors.js";
 import type { Model } from "../model/model.js";
 import { exportOnnx } from "../model/onnx/export.js";
 import { decodeOnnx, type OnnxModel } from "../model/onnx/read.js";
+import { hasPrior } from "../model/prior.js";
 import { buildCommand, loadAddon, type NativeDevice } from "./addon.js";
+import { checkAgreement } from "./agreement.js";
 import type { Engine, Precision } from "./engine.js";
 import { createNativeEngine } from "./native.js";
 import { createOnnxEngine, hasOnnxRuntime, ONNX_PROVIDERS, type OnnxProvider } from "./onnx.js";
@@ -58,17 +60,17 @@ export async function selectEngine(
   if (native && native !== "cpu") {
     if (!("tensors" in model))
       throw new SmhdrError("UNSUPPORTED", `device: an ONNX model is computed on "onnx" devices; got "${device}".`);
-    return { engine: nativeEngine(model, threads, precision, native), notes };
+    return { engine: await nativeEngine(model, threads, precision, native), notes };
   }
   if ("tensors" in model && (device === "auto" || native)) {
     try {
       const found = native ?? chooseDevice();
       try {
-        return { engine: nativeEngine(model, threads, precision, found), notes };
+        return { engine: await nativeEngine(model, threads, precision, found), notes };
       } catch (error) {
         if (found === "cpu" || !(error instanceof SmhdrError) || error.code === "INVALID_ARGUMENT") throw error;
         note(`The processor computes, not ${found}: ${error.message}`);
-        return { engine: nativeEngine(model, threads, precision, "cpu"), notes };
+        return { engine: await nativeEngine(model, threads, precision, "cpu"), notes };
       }
     } catch (error) {
       if (!(error instanceof SmhdrError && error.code === "ADDON_MISSING" && hasOnnxRuntime())) throw error;
@@ -103,11 +105,29 @@ function chooseDevice(): NativeDevice {
   return index < 0 ? "cpu" : `cuda:${index}`;
 }
 
-/** Precision "auto" is bf16 where the device multiplies it: faster, and above 60 dB from fp32 (bench/quality/precision.ts). */
-function nativeEngine(model: Model, threads: number, precision: Precision | "auto", device: NativeDevice): Engine {
+/**
+ * Precision "auto" is bf16 where the device multiplies it: faster, and above 60 dB from fp32 (bench/quality/precision.ts). A GPU
+ * is compared with the processor before it is trusted.
+ */
+async function nativeEngine(
+  model: Model,
+  threads: number,
+  precision: Precision | "auto",
+  device: NativeDevice,
+): Promise<Engine> {
   const chosen = precision !== "auto" ? precision : multipliesBf16(device) ? "bf16" : "fp32";
   try {
-    return createNativeEngine(model, threads, chosen, device);
+    const engine = createNativeEngine(model, threads, chosen, device);
+    if (device === "cpu") return engine;
+    const processor = createNativeEngine(model, threads);
+    const inputs = model.exposures + Number(hasPrior(model.tensors));
+    await checkAgreement(
+      device,
+      (input) => engine.run(input),
+      (input) => processor.run(input),
+      inputs,
+    );
+    return engine;
   } catch (error) {
     throw asSmhdrError(error);
   }
