@@ -84,7 +84,8 @@ describe("smhdr with ONNX Runtime", { skip }, () => {
   it("lists its devices, without the native part too", async () => {
     const names = async (environment = {}) =>
       jsonLines((await start(["devices", "--json"], environment).finished).stdout).map(({ name }) => name);
-    assert.deepEqual((await names()).slice(0, 2), ["cpu", "onnx:cpu"]);
+    const own = (await names()).filter((name) => !`${name}`.startsWith("cuda"));
+    assert.deepEqual(own.slice(0, 2), ["cpu", "onnx:cpu"]);
     assert.equal((await names(noAddon))[0], "onnx:cpu");
   });
 
