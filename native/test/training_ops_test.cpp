@@ -106,7 +106,8 @@ void test_lack_of_shared_memory() {
   const auto ops = std::move(cuda::shim::make_ops(0, Precision::fp32).value());
   Weights weights;
   std::vector<float> x = random_values(64 * 60), grad(x.size(), 7.0f);
-  AttentionArgs forward{{x.data(), 1, 8, 8, 60}, {}};
+  AttentionArgs forward{};
+  forward.x = {x.data(), 1, 8, 8, 60};
   forward.weights = {
       weights.norm(60), weights(3 * 60 * 60), weights(3 * 60), weights(60 * 60), weights(60), weights(225 * 6), 6};
   forward.out = {grad.data(), 1, 8, 8, 60};

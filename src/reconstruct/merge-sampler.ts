@@ -1,9 +1,8 @@
 import { muLaw } from "../measure/mu-law.js";
 import { mirror, type Region } from "./sampler.js";
+import { tabulated } from "./tabulated.js";
 
-const STEPS = 4096;
-/** muLaw at squares of evenly spaced numbers: even steps in the square root keep the shadows exact. */
-const table = Float32Array.from({ length: STEPS + 2 }, (_, i) => muLaw((i / STEPS) ** 2));
+const toMuLaw = tabulated(muLaw);
 
 /** Six values of the network's input for a pixel of a merge: radiance RGB in [0, 1], then its mu-law. */
 export function mergePixel(
@@ -16,10 +15,8 @@ export function mergePixel(
 ): void {
   for (let c = 0; c < 3; c++) {
     const value = Math.min(Math.max(radiance[at + channels[c]] * scale, 0), 1);
-    const place = Math.sqrt(value) * STEPS;
-    const below = Math.floor(place);
     out[to + c] = value;
-    out[to + 3 + c] = table[below] + (place - below) * (table[below + 1] - table[below]);
+    out[to + 3 + c] = toMuLaw(value);
   }
 }
 

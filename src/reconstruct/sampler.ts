@@ -1,5 +1,6 @@
 import type { Exposure } from "../bracket/bracket.js";
 import { linearTable, toLinear } from "../bracket/transfer.js";
+import { tabulated } from "./tabulated.js";
 
 /** A rectangle of the reference's pixel grid; it may reach beyond the image, which is then mirrored at its borders. */
 export interface Region {
@@ -9,16 +10,7 @@ export interface Region {
   readonly height: number;
 }
 
-const GAMMA = 2.2;
-const GAMMA_STEPS = 4096;
-/** linear^(1/2.2) at squares of evenly spaced numbers: even steps in the square root keep the shadows exact. */
-const gammaTable = Float32Array.from({ length: GAMMA_STEPS + 2 }, (_, i) => (i / GAMMA_STEPS) ** (2 / GAMMA));
-
-function toGamma(linear: number): number {
-  const at = Math.sqrt(linear < 0 ? 0 : linear > 1 ? 1 : linear) * GAMMA_STEPS;
-  const below = Math.floor(at);
-  return gammaTable[below] + (at - below) * (gammaTable[below + 1] - gammaTable[below]);
-}
+const toGamma = tabulated((light) => light ** (1 / 2.2));
 
 /** Mirrors an index about the borders without repeating them. */
 export function mirror(at: number, length: number): number {

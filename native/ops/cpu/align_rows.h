@@ -11,25 +11,6 @@ constexpr int64_t kStretch = 512;  // pixels of a row worked on together
 SMHDR_INLINE float within(float x, float low, float high) { return x > low ? x < high ? x : high : low; }
 SMHDR_INLINE int64_t at_edge(int64_t x, int64_t width) { return x < 0 ? 0 : x < width ? x : width - 1; }
 
-/// ln x for positive normal x, relative error of x 2e-7: the exponent, and a polynomial over a mantissa around 1.
-SMHDR_INLINE Vec natural_log(Vec x) {
-  const IntVec bits = reinterpret_cast<IntVec>(x);
-  // From sqrt(1/2) up to sqrt 2, so that the polynomial's argument is small.
-  const IntVec exponent = (bits - 0x3f3504f3) >> 23;
-  const Vec m = reinterpret_cast<Vec>(bits - (exponent << 23)) - 1.0f;
-  const Vec m2 = m * m;
-  Vec p = splat(7.0376836292e-2f);  // Cephes, logf
-  p = p * m - 1.1514610310e-1f;
-  p = p * m + 1.1676998740e-1f;
-  p = p * m - 1.2420140846e-1f;
-  p = p * m + 1.4249322787e-1f;
-  p = p * m - 1.6668057665e-1f;
-  p = p * m + 2.0000714765e-1f;
-  p = p * m - 2.4999993993e-1f;
-  p = p * m + 3.3333331174e-1f;
-  return m + (m2 * (p * m - 0.5f) + 0.693147181f * __builtin_convertvector(exponent, Vec));
-}
-
 static void luminance_row(const float* in, int64_t channels, int64_t width, const AlignLimits& limits, float* luminance,
                           float* clipped) {
   for (int64_t x = 0; x < width; ++x, in += channels) {

@@ -6,24 +6,13 @@
 
 namespace smhdr::cpu::SMHDR_ISA {
 
-/// The natural logarithm of positive normal numbers, absolute error 1e-6 within 1e-5 to 1e5.
-SMHDR_INLINE Vec logarithm(Vec x) {
-  // x = 2^e m with m in [sqrt 1/2, sqrt 2); log m by the series of atanh in s = (m - 1) / (m + 1), |s| < 0.172.
-  const IntVec bits = reinterpret_cast<IntVec>(x) - 0x3f3504f3;  // of sqrt 1/2
-  const Vec m = reinterpret_cast<Vec>((bits & 0x007fffff) + 0x3f3504f3);
-  const Vec e = __builtin_convertvector(bits >> 23, Vec);
-  const Vec s = (m - 1.0f) / (m + 1.0f), t = s * s;
-  const Vec p = ((t * 0.285714286f + 0.4f) * t + 0.666666667f) * t + 2.0f;
-  return e * 0.693147181f + s * p;
-}
-
 /// The logits p of the given radiance at `pixels` pixels from `at`, side by side.
 SMHDR_INLINE void prior_logits(const PriorArgs& args, int64_t at, int pixels, Vec p[3]) {
   for (int c = 0; c < 3; ++c) {
     alignas(64) float own[kLanes] = {};
     for (int k = 0; k < pixels; ++k) own[k] = args.prior.data[(at + k) * 6 + c];
     const Vec h = min(max(load(own), splat(0)), splat(1));
-    p[c] = logarithm((h + float(kPriorBlack)) / (1 + float(kPriorWhite) - h));
+    p[c] = natural_log((h + float(kPriorBlack)) / (1 + float(kPriorWhite) - h));
   }
 }
 

@@ -38,19 +38,6 @@ inline float smoothstep(float from, float scale, float x) {
   const float t = at_most(at_least((x - from) * scale, 0.0f), 1.0f);
   return t * t * (3.0f - 2.0f * t);
 }
-/// 1 / sqrt v to 2e-7 for positive normal v, by an estimate and a Newton step.
-SMHDR_INLINE Vec reciprocal_root(Vec v) {
-#if defined(__AVX512F__)
-  const Vec estimate = _mm512_rsqrt14_ps(v);
-#elif defined(__AVX2__)
-  const Vec estimate = _mm256_rsqrt_ps(v);
-#else
-  return 1.0f / square_root(v);
-#endif
-#if defined(__AVX2__)
-  return estimate * (1.5f - 0.5f * v * estimate * estimate);
-#endif
-}
 SMHDR_INLINE Vec smoothstep(float from, float scale, Vec x) {
   const Vec t = min(max((x - from) * scale, splat(0)), splat(1));
   return t * t * (3.0f - 2.0f * t);

@@ -1,8 +1,8 @@
 // The attention between exposures in two passes over the pixels: the Gram matrix of z = norm(x), then one folded
-// product, out = x + M z. What lies between is algebra of C x C matrices, in double, by one block an image; see
-// ops/exposure_product.cpp for its formulas.
+// product, out = x + M z. What lies between is in exposure_algebra.cuh.
 #include <algorithm>
 
+#include "ops/cuda/exposure_algebra.cuh"
 #include "ops/cuda/sums.cuh"
 #include "ops/cuda/tensor_tile.cuh"
 #include "ops/cuda/tokens.cuh"
@@ -51,85 +51,13 @@ __global__ void __launch_bounds__(PixelTile::kThreads)
       if (row + i < channels && column + j < channels) part[(row + i) * channels + column + j] = sums[i][j];
 }
 
-/// Matrices of one image, C x C doubles each.
-struct Algebra {
-  double *query, *query_gram, *key_gram, *attention, *attended, *norms;  // norms: those of q, then of k
-  static constexpr int64_t doubles(int64_t channels) { return 5 * channels * channels + 2 * channels; }
-  __device__ Algebra(double* memory, int64_t channels)
-      : query(memory),
-        query_gram(query + channels * channels),
-        key_gram(query_gram + channels * channels),
-        attention(key_gram + channels * channels),
-        attended(attention + channels * channels),
-        norms(attended + channels * channels) {}
-};
-
 /// M = Wo A Wv of one image from its Gram matrix.
-__global__ void product_kernel(ExposureAttentionWeights w, int channels, int exposures, const double* gram,
-                               double* memory, float* product) {
-  const int n = channels, square = n * n, heads = exposure_heads(n, exposures),
-            first = part_start(exposures / 2, exposures, n), slot = part_start(exposures / 2 + 1, exposures, n) - first;
-  const Algebra a(memory + blockIdx.x * Algebra::doubles(n), n);
-  gram += int64_t{blockIdx.x} * square;
-  product += int64_t{blockIdx.x} * square;
-  // Wq on the reference's own channels: those it is tiled to are summed.
-  for (int i = threadIdx.x; i < square; i += blockDim.x) {
-    const int o = i / n, c = i % n - first;
-    double sum = 0;
-    if (c >= 0 && c < slot)
-      for (int tiled = c; tiled < n; tiled += slot) sum += w.q[o * n + tiled];
-    a.query[i] = sum;
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < square; i += blockDim.x) {
-    const int o = i / n, j = i % n;
-    double query = 0, key = 0;
-    for (int c = first; c < first + slot; ++c) query += a.query[o * n + c] * gram[c * n + j];
-    for (int c = 0; c < n; ++c) key += w.k[o * n + c] * gram[c * n + j];
-    a.query_gram[i] = query;
-    a.key_gram[i] = key;
-  }
-  __syncthreads();
-  for (int o = threadIdx.x; o < n; o += blockDim.x) {
-    double query = 0, key = 0;
-    for (int c = 0; c < n; ++c) {
-      query += a.query_gram[o * n + c] * a.query[o * n + c];
-      key += a.key_gram[o * n + c] * w.k[o * n + c];
-    }
-    a.norms[o] = fmax(sqrt(fmax(query, 0.0)), 1e-12);
-    a.norms[n + o] = fmax(sqrt(fmax(key, 0.0)), 1e-12);
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < square; i += blockDim.x) {
-    const int o = i / n, j = i % n, head = ((o + 1) * heads - 1) / n;
-    double dot = 0;
-    if (j >= part_start(head, heads, n) && j < part_start(head + 1, heads, n))
-      for (int c = 0; c < n; ++c) dot += a.query_gram[o * n + c] * w.k[j * n + c];
-    a.attention[i] = dot / (a.norms[o] * a.norms[n + j]);
-  }
-  __syncthreads();
-  for (int o = threadIdx.x; o < n; o += blockDim.x) {
-    const int head = ((o + 1) * heads - 1) / n, start = part_start(head, heads, n),
-              end = part_start(head + 1, heads, n);
-    double top = a.attention[o * n + start], total = 0;
-    for (int j = start; j < end; ++j) top = fmax(top, a.attention[o * n + j]);
-    for (int j = start; j < end; ++j) total += a.attention[o * n + j] = exp(a.attention[o * n + j] - top);
-    for (int j = start; j < end; ++j) a.attention[o * n + j] /= total;
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < square; i += blockDim.x) {
-    const int o = i / n, c = i % n, head = ((o + 1) * heads - 1) / n;
-    double sum = 0;
-    for (int j = part_start(head, heads, n); j < part_start(head + 1, heads, n); ++j)
-      sum += a.attention[o * n + j] * w.v[j * n + c];
-    a.attended[i] = sum;
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < square; i += blockDim.x) {
-    double sum = 0;
-    for (int o = 0; o < n; ++o) sum += w.out[i / n * n + o] * a.attended[o * n + i % n];
-    product[i] = static_cast<float>(sum);
-  }
+__global__ void product_kernel(ExposureAttentionWeights w, int n, int exposures, const double* gram, double* memory,
+                               float* out) {
+  const int64_t image = blockIdx.x, square = int64_t{n} * n;
+  const ExposureAlgebra m(memory + image * ExposureAlgebra::doubles(n), n);
+  attend(w, n, exposures, gram + image * square, m);
+  product(n, plain(w.out, n), plain(m.attended, n), into(out + image * square, n));
 }
 
 /// out = x + product norm(x).
@@ -198,12 +126,12 @@ void CudaOps::exposure_attention(const ExposureAttentionArgs& args) {
     launch(*device_, gram_kernel, dim3(parts, blocks_for(side * side, PixelTile::kThreads), images),
            PixelTile::kThreads, PixelTile::bytes(channels), args.x.data, args.weights.norm, channels, area, share,
            partial);
-    sum_parts(*device_, partial, batch, static_cast<int>(parts), static_cast<int>(square), 1.0 / double(area), gram);
+    sum_parts(*device_, partial, batch, parts, square, Scaled{1.0 / double(area), gram, static_cast<int>(square)});
   }
   share_sums(*device_, args.sums, batch, static_cast<int>(square), gram);
   float* product = scratch.take(batch * square);
   launch(*device_, product_kernel, images, 512, 0, args.weights, channels, args.exposures, gram,
-         scratch.take<double>(batch * Algebra::doubles(channels)), product);
+         scratch.take<double>(batch * ExposureAlgebra::doubles(channels)), product);
   if (tensor_cores_ && channels <= 64) {
     const int64_t blocks = std::min<int64_t>(blocks_for(area, kTensorThreads / 2), int64_t{2} * device_->processors());
     const auto run = [&](auto kernel) {

@@ -1,6 +1,7 @@
 // The gradients of the attention between exposures in two passes over the pixels, as forward: the sums of z z^T and g
 // z^T (z = norm(x), g the output's gradient), then grad_z = M^T g + (dG + dG^T) z. Between lies the algebra of C x C
-// matrices, in double, by one block an image; see ops/exposure_product.cpp for its formulas.
+// matrices (exposure_algebra.cuh) and its gradients, in double, by one block an image.
+#include "ops/cuda/exposure_algebra.cuh"
 #include "ops/cuda/gradients.cuh"
 #include "ops/cuda/sums.cuh"
 #include "ops/cuda/tokens.cuh"
@@ -21,30 +22,18 @@ struct StackedValues {
   }
 };
 
-/// Matrices of one image, C x C doubles each.
-struct Matrices {
-  double *query, *query_gram, *key_gram, *attention, *cosine, *attended, *grad_attended, *grad_dot, *grad_query, *inner;
-  double *query_norm, *key_norm, *grad_query_squared, *grad_key_squared;  // [C]
-  static constexpr int64_t doubles(int64_t n) { return 10 * n * n + 4 * n; }
-  __device__ Matrices(double* at, int n) {
-    double** squares[] = {&query,    &query_gram,    &key_gram, &attention,  &cosine,
-                          &attended, &grad_attended, &grad_dot, &grad_query, &inner};
+/// Matrices of one image, C x C doubles each, behind those of forward.
+struct Matrices : ExposureAlgebra {
+  double *grad_attended, *grad_dot, *grad_query, *inner;
+  double *grad_query_squared, *grad_key_squared;  // [C]
+  static constexpr int64_t doubles(int64_t n) { return ExposureAlgebra::doubles(n) + 4 * n * n + 2 * n; }
+  __device__ Matrices(double* memory, int n) : ExposureAlgebra(memory, n) {
+    double* at = rest;
+    double** squares[] = {&grad_attended, &grad_dot, &grad_query, &inner};
     for (double** one : squares) *one = at, at += int64_t{n} * n;
-    double** lines[] = {&query_norm, &key_norm, &grad_query_squared, &grad_key_squared};
-    for (double** one : lines) *one = at, at += n;
+    grad_query_squared = at, grad_key_squared = at + n;
   }
 };
-
-/// emit(row, column, sum over k of left(row, k) right(k, column)) for all of an n x n matrix, by the block; then waits.
-template <typename Left, typename Right, typename Emit>
-__device__ __forceinline__ void product(int n, Left left, Right right, Emit emit) {
-  for (int i = threadIdx.x; i < n * n; i += blockDim.x) {
-    double sum = 0;
-    for (int k = 0; k < n; ++k) sum += left(i / n, k) * right(k, i % n);
-    emit(i / n, i % n, sum);
-  }
-  __syncthreads();
-}
 
 /// sums [2C, C]: z z^T, then g z^T. A part holds the image's gradients of q, k, v and out; mix [C, 2C] is
 /// [dG + dG^T, M^T].
@@ -57,58 +46,19 @@ __global__ void product_backward_kernel(ExposureAttentionWeights w, int n, int e
   float *grad_q = parts + int64_t{blockIdx.x} * 4 * square, *grad_k = grad_q + square, *grad_v = grad_k + square,
         *grad_out = grad_v + square;
   mix += int64_t{blockIdx.x} * 2 * square;
-  const auto plain = [n](auto* a) { return [a, n](int i, int j) -> double { return a[i * n + j]; }; };
-  const auto turned = [n](auto* a) { return [a, n](int i, int j) -> double { return a[j * n + i]; }; };
-  const auto into = [n](double* a) { return [a, n](int i, int j, double sum) { a[i * n + j] = sum; }; };
-  const auto head = [&](int o) { return ((o + 1) * heads - 1) / n; };
-  const auto start = [&](int o) { return part_start(head(o), heads, n); };
-  const auto end = [&](int o) { return part_start(head(o) + 1, heads, n); };
-
-  // Forward. Wq acts on the reference's own channels: those it is tiled to are summed.
-  for (int i = threadIdx.x; i < square; i += blockDim.x) {
-    const int o = i / n, c = i % n - first;
-    double sum = 0;
-    if (c >= 0 && c < slot)
-      for (int tiled = c; tiled < n; tiled += slot) sum += w.q[o * n + tiled];
-    m.query[i] = sum;
-  }
-  __syncthreads();
-  product(n, plain(m.query), plain(gram), into(m.query_gram));
-  product(n, plain(w.k), plain(gram), into(m.key_gram));
-  for (int o = threadIdx.x; o < n; o += blockDim.x) {
-    double query = 0, key = 0;
-    for (int c = 0; c < n; ++c) {
-      query += m.query_gram[o * n + c] * m.query[o * n + c];
-      key += m.key_gram[o * n + c] * w.k[o * n + c];
-    }
-    m.query_norm[o] = fmax(sqrt(fmax(query, 0.0)), 1e-12);
-    m.key_norm[o] = fmax(sqrt(fmax(key, 0.0)), 1e-12);
-  }
-  __syncthreads();
-  product(n, plain(m.query_gram), turned(w.k),
-          [&](int o, int j, double dot) { m.cosine[o * n + j] = dot / (m.query_norm[o] * m.key_norm[j]); });
-  for (int o = threadIdx.x; o < n; o += blockDim.x) {
-    double top = m.cosine[o * n + start(o)], total = 0;
-    for (int j = start(o); j < end(o); ++j) top = fmax(top, m.cosine[o * n + j]);
-    for (int j = 0; j < n; ++j) m.attention[o * n + j] = 0;
-    for (int j = start(o); j < end(o); ++j) total += m.attention[o * n + j] = exp(m.cosine[o * n + j] - top);
-    for (int j = start(o); j < end(o); ++j) m.attention[o * n + j] /= total;
-  }
-  __syncthreads();
-  product(n, plain(m.attention), plain(w.v), into(m.attended));
-  product(n, plain(w.out), plain(m.attended),
+  attend(w, n, exposures, gram, m);
+  product(n, plain(w.out, n), plain(m.attended, n),
           [&](int i, int j, double sum) { mix[j * 2 * n + n + i] = static_cast<float>(sum); });
 
   // Backward: the product, the softmax, the cosine.
-  product(n, plain(grad), turned(m.attended),
-          [&](int i, int j, double sum) { grad_out[i * n + j] = static_cast<float>(sum); });
-  product(n, turned(w.out), plain(grad), into(m.grad_attended));
-  product(n, turned(m.attention), plain(m.grad_attended),
-          [&](int i, int j, double sum) { grad_v[i * n + j] = static_cast<float>(sum); });
-  product(n, plain(m.grad_attended), turned(w.v), into(m.grad_dot));
+  product(n, plain(grad, n), turned(m.attended, n), into(grad_out, n));
+  product(n, turned(w.out, n), plain(grad, n), into(m.grad_attended, n));
+  product(n, turned(m.attention, n), plain(m.grad_attended, n), into(grad_v, n));
+  product(n, plain(m.grad_attended, n), turned(w.v, n), into(m.grad_dot, n));
   for (int o = threadIdx.x; o < n; o += blockDim.x) {
+    const ExposureHead head(o, n, heads);
     double along = 0, squared = 0;
-    for (int j = start(o); j < end(o); ++j) along += m.attention[o * n + j] * m.grad_dot[o * n + j];
+    for (int j = head.start; j < head.end; ++j) along += m.attention[o * n + j] * m.grad_dot[o * n + j];
     for (int j = 0; j < n; ++j) {
       const double slope = m.attention[o * n + j] * (m.grad_dot[o * n + j] - along);  // zero outside of the head
       squared -= slope * m.cosine[o * n + j] / (2 * m.query_norm[o] * m.query_norm[o]);
@@ -124,21 +74,21 @@ __global__ void product_backward_kernel(ExposureAttentionWeights w, int n, int e
     m.grad_key_squared[j] = squared;
   }
   __syncthreads();
-  product(n, plain(m.grad_dot), plain(m.key_gram), [&](int o, int c, double sum) {
+  product(n, plain(m.grad_dot, n), plain(m.key_gram, n), [&](int o, int c, double sum) {
     m.grad_query[o * n + c] = sum + 2 * m.grad_query_squared[o] * m.query_gram[o * n + c];
   });
-  product(n, turned(m.grad_dot), plain(m.query_gram), [&](int o, int c, double sum) {
+  product(n, turned(m.grad_dot, n), plain(m.query_gram, n), [&](int o, int c, double sum) {
     grad_k[o * n + c] = static_cast<float>(sum + 2 * m.grad_key_squared[o] * m.key_gram[o * n + c]);
   });
   for (int i = threadIdx.x; i < square; i += blockDim.x)
     grad_q[i] = static_cast<float>(m.grad_query[i / n * n + first + i % n % slot]);
   // dG = Q^T (dT K + dq Q) + K^T dk K, with the squared norms' gradients dq and dk down the rows.
-  product(n, plain(m.grad_dot), plain(w.k),
+  product(n, plain(m.grad_dot, n), plain(w.k, n),
           [&](int o, int c, double sum) { m.inner[o * n + c] = sum + m.grad_query_squared[o] * m.query[o * n + c]; });
   double* grad_gram = m.attended;  // no longer needed
-  product(n, turned(m.query), plain(m.inner), into(grad_gram));
+  product(n, turned(m.query, n), plain(m.inner, n), into(grad_gram, n));
   product(
-      n, turned(w.k), [&](int k, int c) { return m.grad_key_squared[k] * w.k[k * n + c]; },
+      n, turned(w.k, n), [&](int k, int c) { return m.grad_key_squared[k] * w.k[k * n + c]; },
       [&](int i, int j, double sum) { grad_gram[i * n + j] += sum; });
   for (int i = threadIdx.x; i < square; i += blockDim.x)
     mix[i / n * 2 * n + i % n] = static_cast<float>(grad_gram[i] + grad_gram[i % n * n + i / n]);
@@ -181,7 +131,7 @@ void CudaOps::exposure_attention_backward(const ExposureAttentionBackwardArgs& a
   outer_products(*device_, how, StackedValues{z, args.grad_out.data, channels}, 2 * channels, Values{z, channels},
                  channels, batch, area, partial);
   double* sums = scratch.take<double>(int64_t{2} * batch * square);
-  sum_parts(*device_, partial, batch, static_cast<int>(how.parts), 2 * square, 1, sums);
+  sum_parts(*device_, partial, batch, how.parts, 2 * square, Scaled{1, sums, 2 * square});
   float *parts = scratch.take(int64_t{4} * batch * square), *mix = scratch.take(int64_t{2} * batch * square);
   launch(*device_, product_backward_kernel, images, 512, 0, forward.weights, channels, forward.exposures, sums,
          scratch.take<double>(batch * Matrices::doubles(channels)), parts, mix);

@@ -4,31 +4,22 @@
 
 #include <algorithm>
 
-#include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/sums.cuh"
 
 namespace smhdr::cuda::SMHDR_CUDA_TARGET {
 
-/// *target(i) += the sum over parts of from[part][i], where target(i) is not null.
+/// For sum_parts: *target(i) += the sum, where target(i) is not null.
 template <typename Target>
-__global__ void add_parts_kernel(const float* from, int parts, int count, Target target) {
-  const int column = threadIdx.x % kWarp, row = threadIdx.x / kWarp, rows = blockDim.x / kWarp,
-            i = blockIdx.x * kWarp + column;
-  double sum = 0;
-  if (i < count)
-    for (int part = row; part < parts; part += rows) sum += from[int64_t{part} * count + i];
-  double* sums = shared_memory<double>();
-  sums[threadIdx.x] = sum;
-  __syncthreads();
-  if (row != 0 || i >= count) return;
-  for (int r = 1; r < rows; ++r) sum += sums[r * kWarp + column];
-  if (float* to = target(i)) *to += static_cast<float>(sum);
-}
+struct AddTo {
+  Target target;
+  __device__ __forceinline__ void operator()(int, int i, double sum) const {
+    if (float* to = target(i)) *to += static_cast<float>(sum);
+  }
+};
 
 template <typename Target>
 void add_parts(Device& device, const float* from, int64_t parts, int64_t count, Target target) {
-  constexpr int kThreads = 256;
-  launch(device, add_parts_kernel<Target>, blocks_for(count, kWarp), kThreads, kThreads * sizeof(double), from,
-         static_cast<int>(parts), static_cast<int>(count), target);
+  sum_parts(device, from, 1, parts, count, AddTo<Target>{target});
 }
 
 /// Accumulators whose values lie one after the other in a part. Null ones are passed over.

@@ -114,18 +114,9 @@ __global__ void __launch_bounds__(kGateSide* kGateSide) spatial_gate_kernel(Loca
 /// sigmoid(2 m) from the means of f. One block an image.
 __global__ void channel_gate_kernel(LocalBranchWeights w, const double* means, int channels, float* gates) {
   double* inner = shared_memory<double>();
-  means += int64_t{blockIdx.x} * channels;
-  for (int r = threadIdx.x; r < w.reduced; r += blockDim.x) {
-    double sum = w.channel1_bias[r];
-    for (int c = 0; c < channels; ++c) sum += w.channel1_weight[r * channels + c] * means[c];
-    inner[r] = sum > 0 ? sum : 0;
-  }
-  __syncthreads();
-  for (int c = threadIdx.x; c < channels; c += blockDim.x) {
-    double sum = w.channel2_bias[c];
-    for (int r = 0; r < w.reduced; ++r) sum += w.channel2_weight[c * w.reduced + r] * inner[r];
-    gates[int64_t{blockIdx.x} * channels + c] = static_cast<float>(1 / (1 + exp(-2 * sum)));
-  }
+  channel_inner(w, means + int64_t{blockIdx.x} * channels, channels, inner);
+  for (int c = threadIdx.x; c < channels; c += blockDim.x)
+    gates[int64_t{blockIdx.x} * channels + c] = static_cast<float>(channel_gate(w, inner, c));
 }
 
 /// depthwise2(f (channel gate + spatial gate)).
@@ -172,7 +163,7 @@ LocalParameters local_gates(Device& device, Scratch& scratch, const LocalBranchA
   p.means = scratch.take<double>(int64_t{batch} * channels);
   launch(device, features_kernel, dim3(parts, images), kThreads,
          local_border_bytes(channels) + size_t(kColumns) * channels * sizeof(float), p);
-  sum_parts(device, p.parts, batch, static_cast<int>(parts), channels, 1.0 / (double(p.height) * p.width), p.means);
+  sum_parts(device, p.parts, batch, parts, channels, Scaled{1.0 / (double(p.height) * p.width), p.means, channels});
   share_sums(device, args.sums, batch, channels, p.means);
   launch(device, channel_gate_kernel, images, 128, args.weights.reduced * sizeof(double), args.weights, p.means,
          channels, p.gates);

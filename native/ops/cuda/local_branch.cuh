@@ -33,6 +33,22 @@ struct LocalParameters {
   }
 };
 
+/// The channel gate of one image from the means of f, by the block: its inner values, and sigmoid(2 m) of channel c.
+__device__ __forceinline__ void channel_inner(const LocalBranchWeights& w, const double* means, int channels,
+                                              double* inner) {
+  for (int r = threadIdx.x; r < w.reduced; r += blockDim.x) {
+    double sum = w.channel1_bias[r];
+    for (int c = 0; c < channels; ++c) sum += w.channel1_weight[r * channels + c] * means[c];
+    inner[r] = sum > 0 ? sum : 0;
+  }
+  __syncthreads();
+}
+__device__ __forceinline__ double channel_gate(const LocalBranchWeights& w, const double* inner, int c) {
+  double sum = w.channel2_bias[c];
+  for (int r = 0; r < w.reduced; ++r) sum += w.channel2_weight[c * w.reduced + r] * inner[r];
+  return 1 / (1 + exp(-2 * sum));
+}
+
 /// f, its planes and means, and both gates, in `scratch`.
 LocalParameters local_gates(Device& device, Scratch& scratch, const LocalBranchArgs& args);
 

@@ -148,16 +148,9 @@ __global__ void channel_gate_backward_kernel(LocalBranchWeights w, const double*
   grad_gates += int64_t{blockIdx.x} * channels;
   float *bias2 = parts + int64_t{blockIdx.x} * (channels + reduced + 2 * products), *weight2 = bias2 + channels,
         *bias1 = weight2 + products, *weight1 = bias1 + reduced;
-  for (int r = threadIdx.x; r < reduced; r += blockDim.x) {
-    double sum = w.channel1_bias[r];
-    for (int c = 0; c < channels; ++c) sum += w.channel1_weight[r * channels + c] * means[c];
-    inner[r] = sum > 0 ? sum : 0;
-  }
-  __syncthreads();
+  channel_inner(w, means, channels, inner);
   for (int c = threadIdx.x; c < channels; c += blockDim.x) {
-    double sum = w.channel2_bias[c];
-    for (int r = 0; r < reduced; ++r) sum += w.channel2_weight[c * reduced + r] * inner[r];
-    const double gate = 1 / (1 + exp(-2 * sum));
+    const double gate = channel_gate(w, inner, c);
     slopes[c] = grad_gates[c] * 2 * gate * (1 - gate);
     bias2[c] = static_cast<float>(slopes[c]);
   }
@@ -273,7 +266,7 @@ void CudaOps::local_branch_backward(const LocalBranchBackwardArgs& args) {
     float* sums = inner.take(int64_t{parts} * batch * channels);
     launch(*device_, gates_backward_kernel, dim3(parts, images), kThreads, kPixels * channels * sizeof(float), p, grad,
            share, grad_spatial, sums);
-    sum_parts(*device_, sums, batch, static_cast<int>(parts), channels, 1, grad_gates);
+    sum_parts(*device_, sums, batch, parts, channels, Scaled{1, grad_gates, channels});
   }
   const int products = reduced * channels, gate_values = channels + reduced + 2 * products;
   float *gate_parts = scratch.take(int64_t{batch} * gate_values), *grad_means = scratch.take(int64_t{batch} * channels);

@@ -5,8 +5,9 @@
 
 namespace smhdr::cuda::SMHDR_CUDA_TARGET {
 
-/// out[b][i] = scale * the sum over parts of from[b][part][i]. A launch's rule: see sum_parts().
-static __global__ void sum_parts_kernel(const float* from, int parts, int count, double scale, double* out) {
+/// emit(image, i, the sum over parts of from[image][part][i]). A launch's rule: see sum_parts().
+template <typename Emit>
+__global__ void sum_parts_kernel(const float* from, int parts, int count, Emit emit) {
   const int column = threadIdx.x % kWarp, row = threadIdx.x / kWarp, rows = blockDim.x / kWarp,
             i = blockIdx.x * kWarp + column;
   const float* image = from + int64_t{blockIdx.y} * parts * count;
@@ -18,14 +19,24 @@ static __global__ void sum_parts_kernel(const float* from, int parts, int count,
   __syncthreads();
   if (row != 0 || i >= count) return;
   for (int r = 1; r < rows; ++r) sum += sums[r * kWarp + column];
-  out[int64_t{blockIdx.y} * count + i] = sum * scale;
+  emit(blockIdx.y, i, sum);
 }
 
-inline void sum_parts(Device& device, const float* from, int batch, int parts, int count, double scale, double* out) {
+template <typename Emit>
+void sum_parts(Device& device, const float* from, int batch, int64_t parts, int64_t count, Emit emit) {
   constexpr int kThreads = 512;
-  launch(device, sum_parts_kernel, dim3(blocks_for(count, kWarp), static_cast<unsigned>(batch)), kThreads,
-         kThreads * sizeof(double), from, parts, count, scale, out);
+  launch(device, sum_parts_kernel<Emit>, dim3(blocks_for(count, kWarp), static_cast<unsigned>(batch)), kThreads,
+         kThreads * sizeof(double), from, static_cast<int>(parts), static_cast<int>(count), emit);
 }
+
+/// For sum_parts: out[image][i] = scale * the sum.
+struct Scaled {
+  double scale, *out;
+  int count;
+  __device__ __forceinline__ void operator()(int image, int i, double sum) const {
+    out[int64_t{image} * count + i] = sum * scale;
+  }
+};
 
 /// Every image's `count` values become their mean over the batch.
 static __global__ void share_kernel(double* values, int batch, int count) {

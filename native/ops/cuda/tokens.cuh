@@ -67,55 +67,15 @@ struct Tile {
   template <typename Emit>
   static __device__ __forceinline__ void multiply(const float* a, int inner, const float* weight, int pitch, int outs,
                                                   Emit emit) {
-    const int t = threadIdx.x % kGroups * 4, step = blockDim.x / kGroups;
-    for (int o = threadIdx.x / kGroups; o < outs; o += 4 * step) {
-      const float* rows[4];
-      float sums[4][4] = {};
-#pragma unroll
-      for (int j = 0; j < 4; ++j) rows[j] = weight + int64_t{o + j * step < outs ? o + j * step : o} * pitch;
-#pragma unroll 4
-      for (int k = 0; k < inner; ++k) {
-        const float4 v = *reinterpret_cast<const float4*>(a + k * kPitch + t);
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          const float w = rows[j][k];
-          sums[j][0] += w * v.x;
-          sums[j][1] += w * v.y;
-          sums[j][2] += w * v.z;
-          sums[j][3] += w * v.w;
-        }
-      }
-#pragma unroll
-      for (int j = 0; j < 4; ++j)
-        if (o + j * step < outs) emit(o + j * step, t, make_float4(sums[j][0], sums[j][1], sums[j][2], sums[j][3]));
-    }
+    products(
+        a, inner, outs, [=](int o, int k) { return weight[int64_t{o} * pitch + k]; }, emit);
   }
   /// The same with the weights' columns: the sums over k of weight[k][o] a[k][t .. t + 3].
   template <typename Emit>
   static __device__ __forceinline__ void multiply_transposed(const float* a, int inner, const float* weight, int pitch,
                                                              int outs, Emit emit) {
-    const int t = threadIdx.x % kGroups * 4, step = blockDim.x / kGroups;
-    for (int o = threadIdx.x / kGroups; o < outs; o += 4 * step) {
-      int columns[4];
-      float sums[4][4] = {};
-#pragma unroll
-      for (int j = 0; j < 4; ++j) columns[j] = o + j * step < outs ? o + j * step : o;
-#pragma unroll 4
-      for (int k = 0; k < inner; ++k) {
-        const float4 v = *reinterpret_cast<const float4*>(a + k * kPitch + t);
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          const float w = weight[k * pitch + columns[j]];
-          sums[j][0] += w * v.x;
-          sums[j][1] += w * v.y;
-          sums[j][2] += w * v.z;
-          sums[j][3] += w * v.w;
-        }
-      }
-#pragma unroll
-      for (int j = 0; j < 4; ++j)
-        if (o + j * step < outs) emit(o + j * step, t, make_float4(sums[j][0], sums[j][1], sums[j][2], sums[j][3]));
-    }
+    products(
+        a, inner, outs, [=](int o, int k) { return weight[int64_t{k} * pitch + o]; }, emit);
   }
   static __device__ __forceinline__ void put(float* to, int row, int t, float4 value) {
     *reinterpret_cast<float4*>(to + row * kPitch + t) = value;
@@ -126,6 +86,34 @@ struct Tile {
   static __device__ __forceinline__ void each(const float* from, int channels, Visit visit) {
     for (int t = threadIdx.x / kPixelLanes; t < T; t += blockDim.x / kPixelLanes)
       for (int c = threadIdx.x % kPixelLanes; c < channels; c += kPixelLanes) visit(t, c, from[c * kPitch + t]);
+  }
+
+ private:
+  /// Four outputs and four tokens a thread; weight(o, k).
+  template <typename Weight, typename Emit>
+  static __device__ __forceinline__ void products(const float* a, int inner, int outs, Weight weight, Emit emit) {
+    const int t = threadIdx.x % kGroups * 4, step = blockDim.x / kGroups;
+    for (int o = threadIdx.x / kGroups; o < outs; o += 4 * step) {
+      int own[4];
+      float sums[4][4] = {};
+#pragma unroll
+      for (int j = 0; j < 4; ++j) own[j] = o + j * step < outs ? o + j * step : o;
+#pragma unroll 4
+      for (int k = 0; k < inner; ++k) {
+        const float4 v = *reinterpret_cast<const float4*>(a + k * kPitch + t);
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const float w = weight(own[j], k);
+          sums[j][0] += w * v.x;
+          sums[j][1] += w * v.y;
+          sums[j][2] += w * v.z;
+          sums[j][3] += w * v.w;
+        }
+      }
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+        if (o + j * step < outs) emit(o + j * step, t, make_float4(sums[j][0], sums[j][1], sums[j][2], sums[j][3]));
+    }
   }
 };
 

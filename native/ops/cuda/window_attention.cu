@@ -1,49 +1,16 @@
 // Masked window attention in fp32: a block takes one 8x8 window from its pixels to its pixels, head by head.
 #include "ops/cuda/cuda_ops.h"
-#include "ops/cuda/tokens.cuh"
+#include "ops/cuda/window.cuh"
 
 namespace smhdr::cuda::SMHDR_CUDA_TARGET {
 
 namespace {
 
-using WindowTile = Tile<kWindowTokens>;
-
-struct AttentionParameters {
-  const float* x;
-  AttentionWeights weights;
-  int channels;
-  Windows windows;
-  MaskMode mask_mode;
-  const float *mask, *keep;
+struct AttentionParameters : WindowInput {
+  const float* keep;
   float* out;
+  explicit AttentionParameters(const AttentionArgs& args) : WindowInput(args), keep(args.keep), out(args.out.data) {}
 };
-
-/// y[c][t] times the mask's factor of token t. Four threads a token.
-__device__ void apply_mask(const AttentionParameters& p, int64_t window, float* y) {
-  const int t = threadIdx.x / 4, part = threadIdx.x % 4;
-  float factor = 0;
-  if (p.mask_mode == MaskMode::map) {
-    factor = p.mask[p.windows.pixel(window, t)];
-  } else {
-    for (int c = part; c < p.channels; c += 4) factor += y[c * WindowTile::kPitch + t];
-    factor = sigmoid(lane_sum<4>(factor) / p.channels);
-  }
-  for (int c = part; c < p.channels; c += 4) y[c * WindowTile::kPitch + t] *= factor;
-}
-
-/// Softmax down the columns of logits [key][query], not divided: 1 / sum goes to `inverse`. Four threads a query.
-__device__ void softmax(float* logits, float* inverse) {
-  const int query = threadIdx.x / 4, part = threadIdx.x % 4;
-  float top = -INFINITY, total = 0;
-  for (int key = part; key < kWindowTokens; key += 4) top = fmaxf(top, logits[key * WindowTile::kPitch + query]);
-  top = lane_max<4>(top);
-  for (int key = part; key < kWindowTokens; key += 4) {
-    float& at = logits[key * WindowTile::kPitch + query];
-    total += at = expf(at - top);
-  }
-  total = lane_sum<4>(total);
-  if (part == 0) inverse[query] = 1.0f / total;
-}
 
 __global__ void __launch_bounds__(WindowTile::kThreads) window_attention_kernel(AttentionParameters p) {
   constexpr int pitch = WindowTile::kPitch;
@@ -54,45 +21,16 @@ __global__ void __launch_bounds__(WindowTile::kThreads) window_attention_kernel(
         *inverse = logits + kWindowTokens * pitch;
   WindowTile::load([&](int t) { return p.x + p.windows.pixel(window, t) * channels; }, channels, p.weights.norm, y);
   __syncthreads();
-  if (p.mask_mode != MaskMode::none) {
-    apply_mask(p, window, y);
-    __syncthreads();
-  }
+  apply_mask(p, window, y);
+  __syncthreads();
   const float scale = rsqrtf(static_cast<float>(depth));
   for (int h = 0; h < heads; ++h) {
-    for (int which = 0; which < 3; ++which) {
-      float* to = which == 0 ? q : which == 1 ? k : v;
-      const int first = which * channels + h * depth;
-      const float factor = which == 0 ? scale : 1.0f;
-      WindowTile::multiply(y, channels, p.weights.qkv_weight + int64_t{first} * channels, channels, depth,
-                           [&](int o, int t, float4 sum) {
-                             const float bias = p.weights.qkv_bias[first + o];
-                             WindowTile::put(to, o, t,
-                                             make_float4((sum.x + bias) * factor, (sum.y + bias) * factor,
-                                                         (sum.z + bias) * factor, (sum.w + bias) * factor));
-                           });
-    }
+    project_head(p, y, 0, h, scale, q);
+    project_head(p, y, 1, h, 1, k);
+    project_head(p, y, 2, h, 1, v);
     __syncthreads();
-    const int query = threadIdx.x % WindowTile::kGroups * 4, key = threadIdx.x / WindowTile::kGroups * 4;
-    float sums[4][4] = {};
-    for (int d = 0; d < depth; ++d) {
-      const float4 left = *reinterpret_cast<const float4*>(q + d * pitch + query);
-      for (int j = 0; j < 4; ++j) {
-        const float right = k[d * pitch + key + j];
-        sums[j][0] += left.x * right;
-        sums[j][1] += left.y * right;
-        sums[j][2] += left.z * right;
-        sums[j][3] += left.w * right;
-      }
-    }
-    for (int j = 0; j < 4; ++j)
-      for (int i = 0; i < 4; ++i) {
-        float logit = sums[j][i] + p.weights.bias_table[bias_row(query + i, key + j) * heads + h];
-        if (p.windows.parted(window, query + i, key + j)) logit -= 100;
-        logits[(key + j) * pitch + query + i] = logit;
-      }
-    __syncthreads();
-    softmax(logits, inverse);
+    const float own = attend(p, window, h, q, k, logits);
+    if (threadIdx.x % 4 == 0) inverse[threadIdx.x / 4] = own;
     __syncthreads();
     WindowTile::multiply(logits, kWindowTokens, v, pitch, depth, [&](int o, int t, float4 sum) {
       WindowTile::put(
@@ -117,8 +55,7 @@ __global__ void __launch_bounds__(WindowTile::kThreads) window_attention_kernel(
 
 void CudaOps::window_attention(const AttentionArgs& args) {
   if (tensor_attention(args)) return;
-  const AttentionParameters p{args.x.data,    args.weights, args.x.channels, {args.x.height, args.x.width, args.shift},
-                              args.mask_mode, args.mask,    args.keep,       args.out.data};
+  const AttentionParameters p(args);
   const int64_t windows = args.x.pixels() / kWindowTokens, depth = args.x.channels / args.weights.heads;
   launch(*device_, window_attention_kernel, static_cast<unsigned>(windows), WindowTile::kThreads,
          WindowTile::bytes(2 * args.x.channels + 3 * depth + kWindowTokens) + kWindowTokens * sizeof(float), p);

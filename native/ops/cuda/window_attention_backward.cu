@@ -2,77 +2,21 @@
 // back to q, k and v, and on to norm(x). What the weights' outer products need goes to scratch memory; the bias table's
 // gradient is kept by block.
 #include "ops/cuda/gradients.cuh"
-#include "ops/cuda/tokens.cuh"
+#include "ops/cuda/window.cuh"
 
 namespace smhdr::cuda::SMHDR_CUDA_TARGET {
 
 namespace {
 
-using WindowTile = Tile<kWindowTokens>;
 constexpr int kMostBlocks = 528, kTable = (2 * kWindow - 1) * (2 * kWindow - 1);
 
-struct AttentionBackwardParameters {
-  const float* x;
-  AttentionWeights weights;
-  int channels;
-  Windows windows;
-  MaskMode mask_mode;
-  const float *mask, *keep, *grad_out;
+struct AttentionBackwardParameters : WindowInput {
+  const float *keep, *grad_out;
   int64_t count;                     // of windows
   float *tokens, *mixed, *grad_qkv;  // [pixel][C], [pixel][C], [pixel][3C]; null: not wanted
   float* tables;                     // [block][table row][head]; null: not wanted
   float* grad_y;                     // [pixel][C]
 };
-
-/// y[c][t] times the mask's factor of token t, which goes to `factors`. Four threads a token.
-__device__ void apply_mask(const AttentionBackwardParameters& p, int64_t window, float* y, float* factors) {
-  const int t = threadIdx.x / 4, part = threadIdx.x % 4;
-  float factor = 1;
-  if (p.mask_mode == MaskMode::map) {
-    factor = p.mask[p.windows.pixel(window, t)];
-  } else if (p.mask_mode == MaskMode::importance) {
-    factor = 0;
-    for (int c = part; c < p.channels; c += 4) factor += y[c * WindowTile::kPitch + t];
-    factor = sigmoid(lane_sum<4>(factor) / p.channels);
-  }
-  if (p.mask_mode != MaskMode::none)
-    for (int c = part; c < p.channels; c += 4) y[c * WindowTile::kPitch + t] *= factor;
-  if (part == 0) factors[t] = factor;
-}
-
-/// Softmax down the columns of logits [key][query]. Four threads a query.
-__device__ void softmax(float* logits) {
-  const int query = threadIdx.x / 4, part = threadIdx.x % 4;
-  float top = -INFINITY, total = 0;
-  for (int key = part; key < kWindowTokens; key += 4) top = fmaxf(top, logits[key * WindowTile::kPitch + query]);
-  top = lane_max<4>(top);
-  for (int key = part; key < kWindowTokens; key += 4) {
-    float& at = logits[key * WindowTile::kPitch + query];
-    total += at = expf(at - top);
-  }
-  const float inverse = 1.0f / lane_sum<4>(total);
-  for (int key = part; key < kWindowTokens; key += 4) logits[key * WindowTile::kPitch + query] *= inverse;
-}
-
-/// emit(key, query, sum over d of left[d][query] right[d][key]) for this thread's 4 x 4 of all pairs.
-template <typename Emit>
-__device__ __forceinline__ void pairs(const float* left, const float* right, int depth, Emit emit) {
-  const int query = threadIdx.x % WindowTile::kGroups * 4, key = threadIdx.x / WindowTile::kGroups * 4;
-  float sums[4][4] = {};
-  for (int d = 0; d < depth; ++d) {
-    const float4 a = *reinterpret_cast<const float4*>(left + d * WindowTile::kPitch + query),
-                 b = *reinterpret_cast<const float4*>(right + d * WindowTile::kPitch + key);
-    const float as[4] = {a.x, a.y, a.z, a.w}, bs[4] = {b.x, b.y, b.z, b.w};
-#pragma unroll
-    for (int j = 0; j < 4; ++j)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) sums[j][i] += as[i] * bs[j];
-  }
-#pragma unroll
-  for (int j = 0; j < 4; ++j)
-#pragma unroll
-    for (int i = 0; i < 4; ++i) emit(key + j, query + i, sums[j][i]);
-}
 
 /// to[d][key] = sum over queries of rows[d][query] matrix[key][query].
 __device__ __forceinline__ void multiply_queries(const float* rows, const float* matrix, int depth, float* to) {
@@ -129,35 +73,22 @@ __global__ void __launch_bounds__(WindowTile::kThreads)
     WindowTile::load([&](int t) { return p.grad_out + p.windows.pixel(window, t) * channels; }, channels, NormWeights{},
                      grad);
     __syncthreads();
-    apply_mask(p, window, y, factors);
+    const float factor = apply_mask(p, window, y);
+    if (part == 0) factors[token] = factor;
     __syncthreads();
     store(y, channels, p.tokens, 0, channels);
     const float keep = p.keep ? p.keep[window / p.windows.count()] : 1.0f;
     for (int h = 0; h < heads; ++h) {
-      const auto from_qkv = [&](int which, float* to, float factor) {
-        const int first = which * channels + h * depth;
-        WindowTile::multiply(y, channels, p.weights.qkv_weight + int64_t{first} * channels, channels, depth,
-                             [&](int o, int t, float4 sum) {
-                               const float bias = p.weights.qkv_bias[first + o];
-                               WindowTile::put(to, o, t,
-                                               make_float4((sum.x + bias) * factor, (sum.y + bias) * factor,
-                                                           (sum.z + bias) * factor, (sum.w + bias) * factor));
-                             });
-      };
-      from_qkv(0, q, scale);
-      from_qkv(1, k, 1);
-      from_qkv(2, v, 1);
+      project_head(p, y, 0, h, scale, q);
+      project_head(p, y, 1, h, 1, k);
+      project_head(p, y, 2, h, 1, v);
       WindowTile::multiply_transposed(
           grad, channels, p.weights.proj_weight + h * depth, channels, depth, [&](int o, int t, float4 sum) {
             WindowTile::put(grad_mixed, o, t, make_float4(sum.x * keep, sum.y * keep, sum.z * keep, sum.w * keep));
           });
       __syncthreads();
-      pairs(q, k, depth, [&](int key, int query, float sum) {
-        const float logit = sum + p.weights.bias_table[bias_row(query, key) * heads + h];
-        attention[key * pitch + query] = p.windows.parted(window, query, key) ? logit - 100 : logit;
-      });
-      __syncthreads();
-      softmax(attention);
+      const float inverse = attend(p, window, h, q, k, attention);
+      for (int key = part; key < kWindowTokens; key += 4) attention[key * pitch + token] *= inverse;
       __syncthreads();
       float* mixed = grad_q;  // which comes later
       WindowTile::multiply(attention, kWindowTokens, v, pitch, depth,
@@ -223,12 +154,7 @@ void CudaOps::window_attention_backward(const AttentionBackwardArgs& args) {
   const int64_t pixels = forward.x.pixels(), windows = pixels / kWindowTokens;
   const unsigned blocks = static_cast<unsigned>(std::min<int64_t>(windows, kMostBlocks));
   Scratch scratch(*device_);
-  const AttentionBackwardParameters p{forward.x.data,
-                                      forward.weights,
-                                      channels,
-                                      {forward.x.height, forward.x.width, forward.shift},
-                                      forward.mask_mode,
-                                      forward.mask,
+  const AttentionBackwardParameters p{WindowInput(forward),
                                       forward.keep,
                                       args.grad_out.data,
                                       windows,
