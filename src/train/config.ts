@@ -61,13 +61,14 @@ export interface TrainConfig {
   readonly scenesAtOnce: number;
   /**
    * For --synthesize: brackets per epoch, their side in pixels, stops between exposures (empty: mixed), the share of cameras whose
-   * curve is not gamma 2.2.
+   * curve is not gamma 2.2, the share of scenes in which anything moves.
    */
   readonly synthesis: {
     readonly scenes: number;
     readonly size: number;
     readonly evSpacing: readonly number[];
     readonly response: number;
+    readonly motion: number;
   };
   /** A checkpoint is written when so many minutes have passed since the last; 0: after every step. */
   readonly checkpointMinutes: number;
@@ -112,6 +113,7 @@ const ranges: Readonly<Record<string, Range>> = {
   "synthesis.scenes": [1, 1e5, true],
   "synthesis.size": [16, 4096, true],
   "synthesis.response": [0, 1],
+  "synthesis.motion": [0, 1],
   checkpointMinutes: [0, 1e5],
   metricsEvery: [1, 1e6, true],
 };

@@ -98,7 +98,7 @@ export function synthesizedScenes(
     onProgress,
   }: SceneOptions & { workers?: number } = {},
 ): SceneSet {
-  const { scenes: count, size, evSpacing, response } = config.synthesis;
+  const { scenes: count, size, evSpacing, response, motion } = config.synthesis;
   const measured = needsSegments(config);
   const generation = (epoch: number) => {
     if (!measured) return epoch - 1;
@@ -121,6 +121,7 @@ export function synthesizedScenes(
           height: size,
           exposures: config.exposures,
           response,
+          motion,
           ...(evSpacing.length > 0 && { evSpacing }),
         },
         seed: config.seed,
