@@ -82,6 +82,7 @@ function normalise(values: Float32Array, anchor: Float32Array): Float32Array {
 async function dynamic(): Promise<void> {
   const present = testImages.filter((path) => existsSync(path));
   if (present.length === 0) return say(`skipped: dynamic brackets (no test images under ${data})`);
+  if (Number(values["per-source"]) === 0) return;
   const folder = await mkdtemp(join(tmpdir(), "smhdr-quality-"));
   try {
     const sources = await loadSources(present);

@@ -3,6 +3,7 @@ import type { Bracket, Note } from "../bracket/bracket.js";
 import type { Engine } from "../engine/engine.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
+import { bringHighlights } from "./highlights.js";
 import { MergeSampler } from "./merge-sampler.js";
 import { mergeRadiance } from "./radiance.js";
 import { ExposureSampler, type Region } from "./sampler.js";
@@ -37,13 +38,16 @@ export interface NetworkInputs {
 /** The merge's part of the work, roughly. */
 const MERGE_SHARE = 0.02;
 
+/** The most stops from one exposure to the next that networks with a prior are given where a bracket leaves a choice. */
+const WIDEST_STEP = 4.5;
+
 /** What the process needs besides pixels. */
 const BASE_BYTES = 200 * 1024 ** 2;
 
 /**
  * Reconstructs a bracket with the network: the whole image at once where memory allows, else overlapping tiles that share
- * their image-wide sums and fade into each other. `model.exposures` is how many the engine takes: of a longer bracket, the
- * reference and those spread evenly over either side are used; a prior is merged of all.
+ * their image-wide sums and fade into each other. `model.exposures` is how many the engine takes, chosen of a longer bracket by
+ * chooseExposures; a prior is merged of all, and what only exposures shorter than the chosen ones saw is the prior's.
  *
  * @throws SmhdrError UNSUPPORTED for fewer exposures than the model takes, OUT_OF_MEMORY, CANCELLED.
  */
@@ -54,7 +58,7 @@ export async function reconstructNetwork(
   options: NetworkOptions,
 ): Promise<Radiance> {
   throwIfAborted(options.signal);
-  const chosen = chooseExposures(bracket, model.exposures);
+  const chosen = chooseExposures(bracket, model.exposures, model.prior);
   const exposures = chosen.map((i) => bracket.exposures[i]);
   const shortest = exposures[0].exposureValue;
   const samplers: Sampler[] = exposures.map(
@@ -62,9 +66,10 @@ export async function reconstructNetwork(
   );
   const { onProgress } = options;
   let memory = options.memory;
+  let merge: Radiance | undefined;
   if (model.prior) {
     const merging = (fraction: number) => onProgress?.(fraction * MERGE_SHARE);
-    const merge = await mergeRadiance(bracket, { ...options, onProgress: merging });
+    merge = await mergeRadiance(bracket, { ...options, onProgress: merging });
     samplers.push(new MergeSampler(merge, 2 ** shortest));
     memory -= merge.data.byteLength;
   }
@@ -75,6 +80,7 @@ export async function reconstructNetwork(
       onProgress: (fraction: number) => onProgress?.(MERGE_SHARE + fraction * (1 - MERGE_SHARE)),
     }),
   });
+  if (merge && chosen[0] > 0) bringHighlights(data, merge.data, 2 ** shortest);
   // The network's 1.0 is where the shortest exposure it was given clips.
   const scale = 2 ** -shortest;
   if (scale !== 1) for (let i = 0; i < data.length; i++) data[i] *= scale;
@@ -179,7 +185,10 @@ export function bestCount(bracket: Bracket, counts: readonly number[]): number |
 }
 
 /** What to say where a model with these counts does not use the whole bracket; undefined where it does. */
-export function selectionNote(bracket: Bracket, name: string, counts: readonly number[]): Note | undefined {
+export function selectionNote(
+  bracket: Bracket,
+  { name, counts, prior }: { readonly name: string; readonly counts: readonly number[]; readonly prior?: boolean },
+): Note | undefined {
   const { exposures, reference } = bracket;
   const takes = `The model ${name} takes ${listed(counts, "or")} exposures with the reference in the middle`;
   const count = bestCount(bracket, counts);
@@ -188,9 +197,10 @@ export function selectionNote(bracket: Bracket, name: string, counts: readonly n
     const has = `${exposures.length} of which number ${reference} is the reference`;
     return { code: "method", message: `${takes}, not ${has}: merged without a network.` };
   }
-  const names = chooseExposures(bracket, count).map((i) => basename(exposures[i].name));
+  const names = chooseExposures(bracket, count, prior).map((i) => basename(exposures[i].name));
   const used = `${listed(names, "and")} ${names.length > 1 ? "are" : "is"} used`;
-  return { code: "selection", message: `${takes}. Of these ${exposures.length}, ${used}.` };
+  const merged = prior ? ", beside the merge of all" : "";
+  return { code: "selection", message: `${takes}. Of these ${exposures.length}, ${used}${merged}.` };
 }
 
 function listed(parts: readonly (string | number)[], word: string): string {
@@ -210,10 +220,11 @@ function canTake({ exposures, reference }: Bracket, count: number): boolean {
 }
 
 /**
- * Which exposures a model of `count` inputs gets: the reference in the middle, then outwards on both sides.
+ * Which exposures a model of `count` inputs gets: the reference in the middle, then outwards on both sides, evenly to the ends; with
+ * a prior, which sees the whole range, no further than WIDEST_STEP a step.
  * @throws SmhdrError UNSUPPORTED when there are not enough on either side of the reference.
  */
-export function chooseExposures(bracket: Bracket, count: number): number[] {
+export function chooseExposures(bracket: Bracket, count: number, prior = false): number[] {
   const { exposures, reference } = bracket;
   const [below, above] = sides(count);
   if (!canTake(bracket, count)) {
@@ -222,10 +233,16 @@ export function chooseExposures(bracket: Bracket, count: number): number[] {
       `exposures: this model takes ${count} exposures with the reference in the middle; the bracket has ${exposures.length} and its reference is number ${reference}. Use the method "radiance".`,
     );
   }
-  // Evenly from the reference to either end: the whole range counts, not the nearest neighbours.
+  const reach = (n: number, direction: number) => {
+    let end = reference + n * direction;
+    const within = (i: number) =>
+      !prior || Math.abs(exposures[i].exposureValue - exposures[reference].exposureValue) <= n * WIDEST_STEP;
+    while (n > 0 && exposures[end + direction] && within(end + direction)) end += direction;
+    return end;
+  };
   const side = (n: number, end: number) =>
     Array.from({ length: n }, (_, i) => Math.round(reference + ((i + 1) * (end - reference)) / n));
-  return [...side(below, 0).reverse(), reference, ...side(above, exposures.length - 1)];
+  return [...side(below, reach(below, -1)).reverse(), reference, ...side(above, reach(above, 1))];
 }
 
 /** Adds a tile to the picture, faded towards its neighbours. */

@@ -136,7 +136,7 @@ export class Reconstructor {
         `exposures: the model ${name} takes ${counts.join(", ")} with the reference in the middle; the bracket has ${bracket.exposures.length} and its reference is number ${bracket.reference}. Use the method "radiance".`,
       );
     }
-    const note = selectionNote(bracket, name, counts);
+    const note = selectionNote(bracket, network);
     if (note) onNote?.(note);
     if (exposures === undefined) return mergeRadiance(bracket, { threads, memory, signal, onProgress });
     const options = { memory: memory * NETWORK_SHARE, tile, threads, signal, onProgress, turn, onNote };

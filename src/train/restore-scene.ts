@@ -2,6 +2,7 @@ import type { Bracket, Note } from "../bracket/bracket.js";
 import { bracketFromImages } from "../bracket/read-bracket.js";
 import { linearTable } from "../bracket/transfer.js";
 import { SmhdrError } from "../errors.js";
+import { bringHighlights } from "../reconstruct/highlights.js";
 import type { LoadedNetwork } from "../reconstruct/loaded-network.js";
 import { MergeSampler } from "../reconstruct/merge-sampler.js";
 import {
@@ -74,15 +75,16 @@ export async function restoreByNetwork(
         "UNSUPPORTED",
         `${name}: the model ${network.name} takes ${network.counts.join(", ")} exposures; the scene has ${scene.exposures.length}.`,
       );
-    const note = selectionNote(bracket, network.name, network.counts);
+    const note = selectionNote(bracket, network);
     if (note) options.onNote?.(note);
-    const samplers: Sampler[] = chooseExposures(bracket, count).map(
-      (i) => new ExposureSampler({ ...bracket.exposures[i], exposureValue: exposureValues[i] }),
+    const chosen = chooseExposures(bracket, count, network.prior);
+    const shift = exposureValues[chosen[0]] - exposureValues[0];
+    const samplers: Sampler[] = chosen.map(
+      (i) => new ExposureSampler({ ...bracket.exposures[i], exposureValue: exposureValues[i] - shift }),
     );
-    if (network.prior) {
-      const merge = await mergeRadiance(bracket, { ...options, onProgress: undefined });
-      samplers.push(new MergeSampler(merge, 2 ** -exposureValues[0]));
-    }
+    const merge = network.prior ? await mergeRadiance(bracket, { ...options, onProgress: undefined }) : undefined;
+    const scale = 2 ** (shift - exposureValues[0]);
+    if (merge) samplers.push(new MergeSampler(merge, scale));
     const up = (length: number) => Math.ceil(length / PADDING) * PADDING;
     const padded = { width: up(width), height: up(height) };
     const onTiles = (tiles: number) => {
@@ -91,7 +93,10 @@ export async function restoreByNetwork(
       options.onNote?.({ code: "tiles", message });
     };
     const picture = await reconstructPicture(padded, samplers, await network.engineFor(count), { ...options, onTiles });
-    return crop(picture, padded.width, scene);
+    const restored = crop(picture, padded.width, scene);
+    if (shift === 0) return restored;
+    if (merge) bringHighlights(restored, merge.data, scale);
+    return restored.map((value) => value * 2 ** -shift);
   } finally {
     bracket.close();
   }
