@@ -8,6 +8,7 @@ import { SmhdrError } from "../../src/errors.js";
 import type { Model } from "../../src/model/model.js";
 import { withPrior } from "../../src/model/prior.js";
 import { readSafetensors } from "../../src/model/safetensors.js";
+import { bringHighlights } from "../../src/reconstruct/highlights.js";
 import { chooseExposures, reconstructNetwork } from "../../src/reconstruct/network.js";
 import { mergeRadiance } from "../../src/reconstruct/radiance.js";
 import { ExposureSampler } from "../../src/reconstruct/sampler.js";
@@ -123,6 +124,43 @@ test("a network with a prior gets the merge of the whole bracket, on its scale, 
   }
   const refused = reconstructNetwork(b, { ...model, prior: false }, engine, { memory: 2 ** 31, tile: "full" });
   await assert.rejects(refused, { code: "INVALID_ARGUMENT", message: /made for 3 and a merge of them; 3 came/ });
+});
+
+test("of a bracket of many stops a network with a prior gets those near the reference, and the merge's highlights", async () => {
+  const small = await smallModel();
+  const b = await bracket(64, 48, [0, 3, 6, 9, 12]);
+  assert.deepEqual(chooseExposures(b, 3), [0, 2, 4]);
+  assert.deepEqual(chooseExposures(b, 3, true), [1, 2, 3]);
+  assert.deepEqual(chooseExposures(await bracket(16, 16, [0, 6, 12]), 3, true), [0, 1, 2]); // no choice
+  assert.deepEqual(chooseExposures(b, 5, true), [0, 1, 2, 3, 4]);
+
+  // A gate that is shut: the network's own radiance, mid grey, up to where the exposures that it was given clip.
+  const model = { ...small, tensors: new Map(withPrior(small.tensors, 3, 0.5)), prior: true };
+  model.tensors.set("conv_end.weight", { shape: [4, 24, 3, 3], data: new Float32Array(4 * 24 * 9) });
+  model.tensors.set("conv_end.bias", { shape: [4], data: Float32Array.of(0, 0, 0, -60) });
+  const options = { memory: 2 ** 31, tile: "full" } as const;
+  const { data } = await reconstructNetwork(b, model, createNativeEngine(model), options);
+  const merge = (await mergeRadiance(b)).data;
+  let [dark, bright] = [0, 0];
+  for (let p = 0; p < data.length; p += 3) {
+    const brightest = Math.max(merge[p], merge[p + 1], merge[p + 2]);
+    for (let c = p; c < p + 3; c++) {
+      if (brightest < 0.6 / 8) assert.ok(Math.abs(data[c] - 0.5 / 8) < 1e-4, `${data[c]} at ${c}`);
+      if (brightest > 0.95 / 8) assert.ok(Math.abs(data[c] - merge[c]) < 1e-6, `${data[c]}, not ${merge[c]} at ${c}`);
+    }
+    if (brightest < 0.6 / 8) dark++;
+    if (brightest > 0.95 / 8) bright++;
+  }
+  assert.ok(dark > 100 && bright > 100, `${dark} and ${bright}`);
+});
+
+test("the merge's highlights come in smoothly", () => {
+  const picture = new Float32Array(3 * 200).fill(0.5);
+  const merge = Float32Array.from({ length: 3 * 200 }, (_, i) => Math.floor(i / 3) / 200);
+  bringHighlights(picture, merge, 2);
+  for (let p = 1; p < 200; p++) assert.ok(picture[3 * p] - picture[3 * p - 3] < 0.05);
+  assert.equal(picture[0], 0.5);
+  assert.ok(Math.abs(picture[3 * 199] - (199 / 200) * 2) < 1e-6);
 });
 
 test("the shortest exposure used sets the scale", async () => {
