@@ -56,4 +56,24 @@ Result<std::unique_ptr<Ops>> make_ops(const std::string& device, ThreadPool& poo
 #endif
 }
 
+Result<std::vector<std::unique_ptr<Ops>>> make_every_ops(const std::string& device, ThreadPool& pool,
+                                                         Precision precision) {
+  std::vector<std::string> names;
+  if (device == "cuda:all") {
+    const auto devices = find_cuda_devices().devices;
+    for (size_t i = 0; i < devices.size(); ++i)
+      if (devices[i].refusal.empty()) names.push_back("cuda:" + std::to_string(i));
+    if (names.empty()) names.push_back("cuda");  // says why there is none
+  } else {
+    names.push_back(device);
+  }
+  std::vector<std::unique_ptr<Ops>> all;
+  for (const std::string& name : names) {
+    auto ops = make_ops(name, pool, precision);
+    if (!ops.ok()) return ops.error();
+    all.push_back(std::move(ops.value()));
+  }
+  return all;
+}
+
 }  // namespace smhdr

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "ops/cuda_ops.h"
 #include "ops/ops.h"
@@ -16,5 +17,9 @@ cuda::Machine find_cuda_devices();
 /// "cpu", "cuda" (the first that can be used) or "cuda:1". `pool` must outlive the ops. Unsupported: there is no such
 /// device, or it has no products of bfloat16.
 Result<std::unique_ptr<Ops>> make_ops(const std::string& device, ThreadPool& pool, Precision precision);
+
+/// The same, and "cuda:all" for all that can be used: one or more.
+Result<std::vector<std::unique_ptr<Ops>>> make_every_ops(const std::string& device, ThreadPool& pool,
+                                                         Precision precision);
 
 }  // namespace smhdr

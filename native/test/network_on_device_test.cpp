@@ -166,6 +166,34 @@ void test_trainer(const Device& device, const Case& c) {
   CHECK(refused.ok() && !refused.value().applied && resumed->state().parameters == other.parameters);
 }
 
+/// A batch shared with the processor, in unequal parts: the gradient is the whole batch's, and both go on as one.
+void test_shared_batch(const Device& device, const Case& c) {
+  Problem problem(c);
+  TrainerOptions options;
+  options.clip = 0.5;
+  options.drop_path = 0.3;
+  problem.batch.mask = {{1, 2}, problem.mask.data()};
+  const auto host = std::move(Trainer::create(problem.parameters, options, pool()).value());
+  std::vector<std::unique_ptr<Ops>> devices;
+  devices.push_back(make_cpu_ops(*pool()));
+  devices.push_back(std::move(device.ops(Precision::fp32).value()));
+  devices.push_back(make_cpu_ops(*pool()));
+  const auto shared = std::move(Trainer::create(problem.parameters, options, std::move(devices), pool()).value());
+  for (int step = 0; step < 2; ++step) {
+    const auto expected = host->step(problem.batch, 1e-3), got = shared->step(problem.batch, 1e-3);
+    if (!got.ok() && !done(got.error(), device.label)) return;
+    if (!CHECK(expected.ok() && got.value().applied)) return;
+    const StepResult &a = expected.value(), &b = got.value();
+    const bool close = CHECK(std::fabs(a.loss - b.loss) < 1e-4 * a.loss) &&
+                       CHECK(std::fabs(a.gradient_norm - b.gradient_norm) < 2e-3 * a.gradient_norm);
+    if (!close)
+      std::printf("  %s, %s, step %d: loss %g not %g, gradient %g not %g\n", device.label, c.name, step, b.loss, a.loss,
+                  b.gradient_norm, a.gradient_norm);
+  }
+  CHECK(worst(host->state().first, shared->state().first) < 1e-3);
+  CHECK(shared->state().random == host->state().random);
+}
+
 /// Only the extractor is trained, image by image.
 void test_frozen(const Device& device, const Case& c) {
   Problem problem(c);
@@ -229,6 +257,7 @@ int main() {
     test_session(device, {"composed", 3, 64, 64, 1}, Precision::fp32);
     test_trainer(device, {"three exposures", 3, 8, 16, 2});
     test_trainer(device, {"folded, with a prior", 4, 8, 16, 1, true});
+    test_shared_batch(device, {"three exposures", 3, 8, 8, 4});
     test_frozen(device, {"three exposures", 3, 8, 8, 2});
     test_frozen(device, {"folded, with a prior", 4, 8, 8, 2, true});
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <thread>
 
 #include "ops/devices.h"
 #include "smhdr/progress.h"
@@ -40,34 +41,69 @@ Status check_options(const TrainerOptions& options) {
 
 }  // namespace
 
-/// Values of every parameter one after the other, and the ranges of those that are trained.
-struct Trainer::Storage {
-  int64_t total;
+/// The network on one device, with what a step changes: values of every parameter one after the other.
+struct Trainer::Replica {
+  std::unique_ptr<Ops> ops, host_ops;  // host_ops: for VGG-19's features, where ops are another device's
+  int64_t total = 0;
   Buffer parameters, averages, first, second, gradients;
   struct Range {
     int64_t at, count;
   };
   std::vector<Range> trained;
+  ParameterMap weights, weight_gradients;  // views of parameters and gradients
 
-  Storage(Memory& memory, int64_t floats)
-      : total(floats),
-        parameters(memory, total),
-        averages(memory, total),
-        first(zeros(memory, total)),
-        second(zeros(memory, total)),
-        gradients(zeros(memory, total)) {}
-  bool complete() const { return parameters && averages && first && second && gradients; }
+  Memory& memory() const { return ops->memory(); }
+
+  Status create(const ParameterMap& from, const NetworkConfig& config, const std::vector<std::string>& prefixes) {
+    Memory& device = memory();
+    device.enter();
+    total = config.parameter_count();
+    parameters = Buffer(device, total);
+    averages = Buffer(device, total);
+    first = zeros(device, total);
+    second = zeros(device, total);
+    gradients = zeros(device, total);
+    if (!(parameters && averages && first && second && gradients))
+      return Error{ErrorCode::out_of_memory, "Not enough memory for the parameters and what Adam keeps of them."};
+    int64_t at = 0;
+    for (const auto& [name, shape] : config.parameter_shapes()) {
+      const Parameter& values = from.at(name);
+      const int64_t count = values.size();
+      device.upload(values.data, parameters.data() + at, count);
+      weights[name] = {shape, parameters.data() + at};
+      const std::string& own = name;  // clang captures no structured binding before its version 16
+      if (prefixes.empty() || std::any_of(prefixes.begin(), prefixes.end(),
+                                          [&](const std::string& prefix) { return own.starts_with(prefix); })) {
+        weight_gradients[name] = {shape, gradients.data() + at};
+        if (!trained.empty() && trained.back().at + trained.back().count == at)
+          trained.back().count += count;
+        else
+          trained.push_back({at, count});
+      }
+      at += count;
+    }
+    device.copy(parameters.data(), averages.data(), total);
+    return device.synchronize();
+  }
 };
 
 Result<std::unique_ptr<Trainer>> Trainer::create(const ParameterMap& parameters, const TrainerOptions& options,
                                                  std::shared_ptr<ThreadPool> pool, const std::string& device) {
-  auto ops = make_ops(device, *pool, Precision::fp32);
+  auto ops = make_every_ops(device, *pool, Precision::fp32);
   if (!ops.ok()) return ops.error();
   return create(parameters, options, std::move(ops.value()), std::move(pool));
 }
 
 Result<std::unique_ptr<Trainer>> Trainer::create(const ParameterMap& parameters, const TrainerOptions& options,
-                                                 std::unique_ptr<Ops> ops, std::shared_ptr<ThreadPool> pool) {
+                                                 std::unique_ptr<Ops> device, std::shared_ptr<ThreadPool> pool) {
+  std::vector<std::unique_ptr<Ops>> devices;
+  devices.push_back(std::move(device));
+  return create(parameters, options, std::move(devices), std::move(pool));
+}
+
+Result<std::unique_ptr<Trainer>> Trainer::create(const ParameterMap& parameters, const TrainerOptions& options,
+                                                 std::vector<std::unique_ptr<Ops>> devices,
+                                                 std::shared_ptr<ThreadPool> pool) {
   if (Status status = check_options(options); !status.ok()) return status.error();
   Result<NetworkConfig> config = NetworkConfig::infer(parameters);
   if (!config.ok()) return config.error();
@@ -84,45 +120,31 @@ Result<std::unique_ptr<Trainer>> Trainer::create(const ParameterMap& parameters,
   for (const std::string& prefix : options.trained)
     if (std::none_of(shapes.begin(), shapes.end(), [&](const auto& entry) { return entry.first.starts_with(prefix); }))
       return invalid_argument("trained: no parameter's name begins with \"" + prefix + "\".");
-
-  trainer->pool_ = std::move(pool);
-  trainer->ops_ = std::move(ops);
-  trainer->random_ = options.seed;
-  Memory& memory = trainer->ops_->memory();
-  if (trainer->vgg_ && !memory.on_host()) trainer->host_ops_ = make_cpu_ops(*trainer->pool_);
-  trainer->storage_ = std::make_unique<Storage>(memory, trainer->config_.parameter_count());
-  Storage& storage = *trainer->storage_;
-  if (!storage.complete())
-    return Error{ErrorCode::out_of_memory, "Not enough memory for the parameters and what Adam keeps of them."};
-  int64_t at = 0;
   for (const auto& [name, shape] : shapes) {
     const Parameter& from = parameters.at(name);
-    const int64_t count = from.size();
-    if (!std::all_of(from.data, from.data + count, [](float v) { return std::isfinite(v); }))
+    if (!std::all_of(from.data, from.data + from.size(), [](float v) { return std::isfinite(v); }))
       return invalid_argument("weights: " + name + " holds values that are not finite.");
-    memory.upload(from.data, storage.parameters.data() + at, count);
-    trainer->parameters_[name] = {shape, storage.parameters.data() + at};
-    const auto& prefixes = options.trained;
-    const std::string& own = name;  // clang captures no structured binding before its version 16
-    if (prefixes.empty() || std::any_of(prefixes.begin(), prefixes.end(),
-                                        [&](const std::string& prefix) { return own.starts_with(prefix); })) {
-      trainer->gradients_[name] = {shape, storage.gradients.data() + at};
-      auto& ranges = storage.trained;
-      if (!ranges.empty() && ranges.back().at + ranges.back().count == at)
-        ranges.back().count += count;
-      else
-        ranges.push_back({at, count});
-    }
-    at += count;
   }
-  memory.copy(storage.parameters.data(), storage.averages.data(), storage.total);
-  if (Status status = memory.synchronize(); !status.ok()) return status.error();
+
+  trainer->pool_ = std::move(pool);
+  trainer->random_ = options.seed;
+  for (std::unique_ptr<Ops>& ops : devices) {
+    auto replica = std::make_unique<Replica>();
+    replica->ops = std::move(ops);
+    if (trainer->vgg_ && !replica->memory().on_host()) replica->host_ops = make_cpu_ops(*trainer->pool_);
+    if (Status status = replica->create(parameters, trainer->config_, options.trained); !status.ok())
+      return status.error();
+    trainer->replicas_.push_back(std::move(replica));
+  }
   return trainer;
 }
 
 Trainer::~Trainer() = default;
 
-const char* Trainer::device() const { return ops_->name(); }
+std::string Trainer::device() const {
+  const std::string name = replicas_.front()->ops->name();
+  return replicas_.size() == 1 ? name : std::to_string(replicas_.size()) + " x " + name;
+}
 
 /// Factors [block][attention, MLP][batch]: 0 with the block's rate, else 1 / (1 - rate).
 std::vector<float> Trainer::draw_keep(int batch, uint64_t& random) const {
@@ -138,20 +160,23 @@ std::vector<float> Trainer::draw_keep(int batch, uint64_t& random) const {
   return keep;
 }
 
-double Trainer::vgg_loss(ConstTensor prediction, ConstTensor truth, const float* weights, Tensor grad) {
-  Memory& memory = ops_->memory();
+double Trainer::vgg_loss(Replica& replica, ConstTensor prediction, ConstTensor truth, const float* weights,
+                         Tensor grad) const {
+  Memory& memory = replica.memory();
   const OnHost p(memory, prediction.data, prediction.size()), t(memory, truth.data, truth.size()),
       w(memory, weights, truth.pixels()), g(memory, grad.data, grad.size(), true);
   prediction.data = p.data();
   truth.data = t.data();
   grad.data = g.data();
-  return (*vgg_)(host_ops_ ? *host_ops_ : *ops_, prediction, truth, w.data(), options_.perceptual_weight, grad);
+  Ops& ops = replica.host_ops ? *replica.host_ops : *replica.ops;
+  return (*vgg_)(ops, prediction, truth, w.data(), options_.perceptual_weight, grad);
 }
 
-Status Trainer::accumulate(const TrainingBatch& piece, std::vector<float> keep, double share, StepResult& sums,
-                           const Progress* progress) {
+Status Trainer::accumulate(Replica& replica, const TrainingBatch& piece, std::vector<float> keep, double share,
+                           StepResult& sums, const Progress* progress) const {
   const ConstTensor& shape = piece.truth;
-  Memory& memory = ops_->memory();
+  Ops& ops = *replica.ops;
+  Memory& memory = replica.memory();
   ForwardInput input;
   input.mask = piece.mask;
   input.keep = std::move(keep);
@@ -176,15 +201,59 @@ Status Trainer::accumulate(const TrainingBatch& piece, std::vector<float> keep, 
   const Tensor out{result.data(), shape.batch, shape.height, shape.width, 3},
       grad{grad_result.data(), shape.batch, shape.height, shape.width, 3};
   Tape tape;
-  if (Status status = forward(config_, parameters_, *ops_, input, out, nullptr, progress, &tape); !status.ok())
+  if (Status status = forward(config_, replica.weights, ops, input, out, nullptr, progress, &tape); !status.ok())
     return status;
-  sums.pixel_loss += share * ops_->mu_law_loss(out, truth, weights, grad);
+  sums.pixel_loss += share * ops.mu_law_loss(out, truth, weights, grad);
   if (vgg_)
-    sums.perceptual_loss += share * vgg_loss(out, truth, weights, grad);
+    sums.perceptual_loss += share * vgg_loss(replica, out, truth, weights, grad);
   else if (options_.perceptual == Perceptual::structure)
-    sums.perceptual_loss += share * ops_->structure_loss(out, truth, weights, options_.perceptual_weight, grad);
-  if (share != 1) ops_->scale(grad.data, grad.size(), static_cast<float>(share));
-  return backward(config_, parameters_, *ops_, input, tape, out, grad, gradients_);
+    sums.perceptual_loss += share * ops.structure_loss(out, truth, weights, options_.perceptual_weight, grad);
+  if (share != 1) ops.scale(grad.data, grad.size(), static_cast<float>(share));
+  return backward(config_, replica.weights, ops, input, tape, out, grad, replica.weight_gradients);
+}
+
+Status Trainer::accumulate_range(Replica& replica, const TrainingBatch& batch, int begin, int end,
+                                 const std::vector<float>& keep, StepResult& sums, const Progress* progress) const {
+  const ConstTensor& truth = batch.truth;
+  replica.memory().enter();
+  replica.memory().fill(replica.gradients.data(), 0, replica.total);
+  const int64_t area = int64_t{truth.height} * truth.width;
+  const int most = images_at_once(config_, area, options_.tape_bytes);
+  for (int first = begin; first < end; first += most) {
+    const int count = std::min(most, end - first);
+    TrainingBatch piece;
+    for (const ConstTensor& exposure : batch.exposures) piece.exposures.push_back(images(exposure, first, count));
+    piece.truth = images(truth, first, count);
+    piece.weights = batch.weights ? batch.weights + first * area : nullptr;
+    piece.mask = batch.mask;
+    if (piece.mask.map) piece.mask.map += first * area;
+    std::vector<float> own;
+    for (size_t row = 0; row < keep.size(); row += truth.batch)
+      own.insert(own.end(), keep.begin() + row + first, keep.begin() + row + first + count);
+    const Status status = accumulate(replica, piece, std::move(own), double(count) / truth.batch, sums, progress);
+    if (!status.ok()) return status;
+    if (progress && progress->stop()) return Error{ErrorCode::cancelled, "Cancelled."};
+  }
+  return replica.memory().synchronize();
+}
+
+/// Gives every device the sum of all, in their order. It goes through the host: some megabytes a step, which take less
+/// than a thousandth of what the step takes.
+Status Trainer::sum_gradients() {
+  if (replicas_.size() == 1) return {};
+  const int64_t total = replicas_[0]->total;
+  std::vector<float> sum(total), part(total);
+  for (const auto& replica : replicas_) {
+    replica->memory().enter();
+    replica->memory().download(replica->gradients.data(), part.data(), total);
+    for (int64_t i = 0; i < total; ++i) sum[i] += part[i];
+  }
+  for (const auto& replica : replicas_) {
+    replica->memory().enter();
+    replica->memory().upload(sum.data(), replica->gradients.data(), total);
+    if (Status status = replica->memory().synchronize(); !status.ok()) return status;
+  }
+  return {};
 }
 
 Result<StepResult> Trainer::step(const TrainingBatch& batch, double rate, const Progress* progress) {
@@ -203,94 +272,104 @@ Result<StepResult> Trainer::step(const TrainingBatch& batch, double rate, const 
     input.mask = batch.mask;
     if (Status status = check_forward(config_, input); !status.ok()) return status.error();
   }
-  Memory& memory = ops_->memory();
-  memory.enter();
-  memory.fill(storage_->gradients.data(), 0, storage_->total);
   uint64_t random = random_;
   const std::vector<float> keep = draw_keep(truth.batch, random);
-  const int64_t area = int64_t{truth.height} * truth.width;
-  const int most = images_at_once(config_, area, options_.tape_bytes);
-  StepResult result;
-  for (int first = 0; first < truth.batch; first += most) {
-    const int count = std::min(most, truth.batch - first);
-    TrainingBatch piece;
-    for (const ConstTensor& exposure : batch.exposures) piece.exposures.push_back(images(exposure, first, count));
-    piece.truth = images(truth, first, count);
-    piece.weights = batch.weights ? batch.weights + first * area : nullptr;
-    piece.mask = batch.mask;
-    if (piece.mask.map) piece.mask.map += first * area;
-    std::vector<float> own;
-    for (size_t row = 0; row < keep.size(); row += truth.batch)
-      own.insert(own.end(), keep.begin() + row + first, keep.begin() + row + first + count);
-    const Status status = accumulate(piece, std::move(own), double(count) / truth.batch, result, progress);
-    if (!status.ok()) return status.error();
-    if (progress && progress->stop()) return Error{ErrorCode::cancelled, "Cancelled."};
+  const int devices = static_cast<int>(replicas_.size());
+  std::vector<StepResult> sums(devices);
+  std::vector<Status> statuses(devices);
+  const auto work = [&](int k, const Progress* watched) {
+    const int begin = k * truth.batch / devices, end = (k + 1) * truth.batch / devices;
+    statuses[k] = accumulate_range(*replicas_[k], batch, begin, end, keep, sums[k], watched);
+  };
+  {
+    // One thread a device; only the caller's reports.
+    const Progress silent{{}, progress ? progress->cancelled : nullptr};
+    std::vector<std::jthread> others;
+    for (int k = 1; k < devices; ++k) others.emplace_back([&work, &silent, k] { work(k, &silent); });
+    work(0, progress);
   }
+  for (const Status& status : statuses)
+    if (!status.ok()) return status.error();
+  StepResult result;
+  for (const StepResult& part : sums) {
+    result.pixel_loss += part.pixel_loss;
+    result.perceptual_loss += part.perceptual_loss;
+  }
+  if (Status status = sum_gradients(); !status.ok()) return status.error();
   result.loss = result.pixel_loss + options_.perceptual_weight * result.perceptual_loss;
+  Replica& first = *replicas_[0];
+  first.memory().enter();
   // A frozen parameter's gradient is 0.
-  result.gradient_norm = std::sqrt(ops_->squared_norm(storage_->gradients.data(), storage_->total));
-  if (Status status = memory.synchronize(); !status.ok()) return status.error();
+  result.gradient_norm = std::sqrt(first.ops->squared_norm(first.gradients.data(), first.total));
+  if (Status status = first.memory().synchronize(); !status.ok()) return status.error();
   result.applied = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
   if (result.applied) {
     random_ = random;
-    apply(rate, result.gradient_norm);
-    if (Status status = memory.synchronize(); !status.ok()) return status.error();
+    ++steps_;
+    for (const auto& replica : replicas_) {
+      replica->memory().enter();
+      apply(*replica, rate, result.gradient_norm);
+      if (Status status = replica->memory().synchronize(); !status.ok()) return status.error();
+    }
   }
   return result;
 }
 
-void Trainer::apply(double rate, double norm) {
-  const Storage& s = *storage_;
+void Trainer::apply(Replica& replica, double rate, double norm) const {
   if (options_.clip > 0 && norm > options_.clip)
-    ops_->scale(s.gradients.data(), s.total, static_cast<float>(options_.clip / norm));
-  AdamArgs args{options_.adam, ++steps_, 0, nullptr, nullptr, nullptr, nullptr};
+    replica.ops->scale(replica.gradients.data(), replica.total, static_cast<float>(options_.clip / norm));
+  AdamArgs args{options_.adam, steps_, 0, nullptr, nullptr, nullptr, nullptr};
   args.options.rate = rate;
   const double step = double(steps_);
   args.pull = static_cast<float>(1 - std::min(options_.decay, (1 + step) / (10 + step)));
-  for (const auto& [at, count] : s.trained) {
+  for (const auto& [at, count] : replica.trained) {
     args.count = count;
-    args.gradient = s.gradients.data() + at;
-    args.first = s.first.data() + at;
-    args.second = s.second.data() + at;
-    args.parameter = s.parameters.data() + at;
-    args.average = s.averages.data() + at;
-    ops_->adam_step(args);
+    args.gradient = replica.gradients.data() + at;
+    args.first = replica.first.data() + at;
+    args.second = replica.second.data() + at;
+    args.parameter = replica.parameters.data() + at;
+    args.average = replica.averages.data() + at;
+    replica.ops->adam_step(args);
   }
 }
 
 TrainerState Trainer::state() const {
   std::lock_guard lock(turn_);
-  ops_->memory().enter();
+  const Replica& one = *replicas_[0];  // they are all the same
+  one.memory().enter();
   TrainerState state{steps_, random_, {}, {}, {}, {}};
   const auto read = [&](const Buffer& from, std::vector<float>& to) {
-    to.resize(storage_->total);
-    ops_->memory().download(from.data(), to.data(), storage_->total);
+    to.resize(one.total);
+    one.memory().download(from.data(), to.data(), one.total);
   };
-  read(storage_->parameters, state.parameters);
-  read(storage_->averages, state.averages);
-  read(storage_->first, state.first);
-  read(storage_->second, state.second);
+  read(one.parameters, state.parameters);
+  read(one.averages, state.averages);
+  read(one.first, state.first);
+  read(one.second, state.second);
   return state;
 }
 
 Status Trainer::restore(const TrainerState& state) {
   std::lock_guard lock(turn_);
-  const size_t expected = storage_->total;
+  const size_t expected = replicas_[0]->total;
   for (const std::vector<float>* part : {&state.parameters, &state.averages, &state.first, &state.second})
     if (part->size() != expected)
       return invalid_argument("state: expected " + std::to_string(expected) + " values of every kind, not " +
                               std::to_string(part->size()) + ".");
-  ops_->memory().enter();
-  const auto write = [&](const std::vector<float>& from, const Buffer& to) {
-    ops_->memory().upload(from.data(), to.data(), storage_->total);
-  };
-  write(state.parameters, storage_->parameters);
-  write(state.averages, storage_->averages);
-  write(state.first, storage_->first);
-  write(state.second, storage_->second);
   steps_ = state.steps;
   random_ = state.random;
-  return ops_->memory().synchronize();
+  for (const auto& replica : replicas_) {
+    replica->memory().enter();
+    const auto write = [&](const std::vector<float>& from, const Buffer& to) {
+      replica->memory().upload(from.data(), to.data(), replica->total);
+    };
+    write(state.parameters, replica->parameters);
+    write(state.averages, replica->averages);
+    write(state.first, replica->first);
+    write(state.second, replica->second);
+    if (Status status = replica->memory().synchronize(); !status.ok()) return status;
+  }
+  return {};
 }
 
 }  // namespace smhdr

@@ -62,16 +62,20 @@ struct TrainerState {
 class Trainer {
  public:
   /// Copies `parameters`; an error names the parameter or option that is missing or does not fit. `device` is a name
-  /// that make_ops (ops/devices.h) takes.
+  /// that make_every_ops (ops/devices.h) takes.
   static Result<std::unique_ptr<Trainer>> create(const ParameterMap& parameters, const TrainerOptions& options,
                                                  std::shared_ptr<ThreadPool> pool, const std::string& device = "cpu");
-  /// On the device of `ops`; `pool` is the host's, for what no device has ops for: VGG-19's features.
+  /// On the devices of these ops, one or more, which share every batch; their number changes results in the last bits
+  /// only. `pool` is the host's, for what no device has ops for: VGG-19's features.
   static Result<std::unique_ptr<Trainer>> create(const ParameterMap& parameters, const TrainerOptions& options,
-                                                 std::unique_ptr<Ops> ops, std::shared_ptr<ThreadPool> pool);
+                                                 std::vector<std::unique_ptr<Ops>> devices,
+                                                 std::shared_ptr<ThreadPool> pool);
+  static Result<std::unique_ptr<Trainer>> create(const ParameterMap& parameters, const TrainerOptions& options,
+                                                 std::unique_ptr<Ops> device, std::shared_ptr<ThreadPool> pool);
   ~Trainer();
 
   const NetworkConfig& config() const { return config_; }
-  const char* device() const;
+  std::string device() const;
 
   /// One step of Adam on the batch, whose tensors are the host's. The result does not depend on the number of threads.
   /// Stopped or failed, a step changes nothing, the random state included.
@@ -83,23 +87,26 @@ class Trainer {
   Status restore(const TrainerState& state);
 
  private:
+  struct Replica;
   Trainer() = default;
   std::vector<float> draw_keep(int batch, uint64_t& random) const;
-  Status accumulate(const TrainingBatch& piece, std::vector<float> keep, double share, StepResult& sums,
-                    const struct Progress* progress);
-  double vgg_loss(ConstTensor prediction, ConstTensor truth, const float* weights, Tensor grad);
-  void apply(double rate, double norm);
+  /// Adds the gradients of one piece of a batch, which is `share` of it.
+  Status accumulate(Replica& replica, const TrainingBatch& piece, std::vector<float> keep, double share,
+                    StepResult& sums, const struct Progress* progress) const;
+  /// A device's images, as many pieces as its tape allows.
+  Status accumulate_range(Replica& replica, const TrainingBatch& batch, int begin, int end,
+                          const std::vector<float>& keep, StepResult& sums, const struct Progress* progress) const;
+  Status sum_gradients();
+  double vgg_loss(Replica& replica, ConstTensor prediction, ConstTensor truth, const float* weights, Tensor grad) const;
+  void apply(Replica& replica, double rate, double norm) const;
 
-  struct Storage;  // what lies on the device
   NetworkConfig config_;
   TrainerOptions options_;
   std::shared_ptr<ThreadPool> pool_;
-  std::unique_ptr<Ops> ops_, host_ops_;  // host_ops_: for vgg_, where ops_ are another device's
   std::optional<VggLoss> vgg_;
-  std::unique_ptr<Storage> storage_;
+  std::vector<std::unique_ptr<Replica>> replicas_;
   int64_t steps_ = 0;
   uint64_t random_ = 0;
-  ParameterMap parameters_, gradients_;  // views of storage_
   mutable std::mutex turn_;
 };
 
