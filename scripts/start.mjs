@@ -10,7 +10,7 @@ const example = join("examples", "bracket");
 /** Name below out/, and how to merge. */
 const ways = [
   ["bracket", []],
-  ["bracket-network", ["--model", "smhdr-s"]],
+  ["bracket-radiance", ["--method", "radiance"]],
 ];
 
 function mergeExample(images, name, options) {

@@ -21,10 +21,10 @@ export function addMergeOptions(command: Command): Command {
   return command
     .option("--reference <index>", "whose moment to show, 0 the shortest exposure (default: the middle)", parseCount(0))
     .addOption(
-      new Option("--method <name>", "how to merge (default: radiance, or network with --model)").choices([
-        "network",
-        "radiance",
-      ]),
+      new Option(
+        "--method <name>",
+        "how to merge: with a trained network, or by weights alone, many times faster (default: network)",
+      ).choices(["network", "radiance"]),
     )
     .option("--model <name|file>", "the network's weights")
     .addOption(deviceOption("what computes the network"))

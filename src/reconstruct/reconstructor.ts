@@ -16,8 +16,8 @@ export type Method = "network" | "radiance";
 
 export interface ReconstructorOptions {
   /**
-   * "network" reconstructs with a trained model, "radiance" merges without one. Default: radiance, unless a model, a GPU or
-   * ONNX Runtime is asked for or the native part is missing; the result's metadata says which it was.
+   * "network" reconstructs with a trained model, "radiance" merges without one, many times faster. Default: the network where it can
+   * take the bracket and fits the memory; the result's metadata says which it was.
    */
   readonly method?: Method | undefined;
   /** A model's name or file (.safetensors, .onnx); only for the network. */
@@ -52,9 +52,8 @@ const NETWORK_SHARE = 3 / 4;
 const WITHOUT_ADDON = "smhdr";
 
 /** The method that options mean where they name none. */
-export function methodOf({ method, model, device = "auto" }: ReconstructorOptions): Method {
-  const network = model !== undefined || /^(onnx|cuda)/.test(device) || !hasAddon();
-  return method ?? (network ? "network" : "radiance");
+export function methodOf({ method }: ReconstructorOptions): Method {
+  return method ?? "network";
 }
 
 /** Turns brackets into radiance with one method, model and device. */
@@ -140,6 +139,13 @@ export class Reconstructor {
     if (note) onNote?.(note);
     if (exposures === undefined) return mergeRadiance(bracket, { threads, memory, signal, onProgress });
     const options = { memory: memory * NETWORK_SHARE, tile, threads, signal, onProgress, turn, onNote };
-    return reconstructNetwork(bracket, { name, exposures, prior }, await network.engineFor(exposures), options);
+    try {
+      return await reconstructNetwork(bracket, { name, exposures, prior }, await network.engineFor(exposures), options);
+    } catch (error) {
+      const chosen = method !== undefined || this.options.model !== undefined || !hasAddon();
+      if (chosen || !(error instanceof SmhdrError && error.code === "OUT_OF_MEMORY")) throw error;
+      onNote?.({ code: "method", message: `Merged without a network, which does not fit: ${error.message}` });
+      return mergeRadiance(bracket, { threads, memory, signal, onProgress });
+    }
   }
 }

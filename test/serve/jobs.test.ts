@@ -372,7 +372,7 @@ describe("jobs of raw rows", () => {
     const { values } = (await answer.json()) as { values: (number | null)[] };
     assert.equal(values[1], null);
     assert.ok((values[0] ?? 0) > (values[3] ?? 9) && values[2] === 0);
-    const job = await merge(id, { use: [0, 2, 3], ev: stops, reference: 3 });
+    const job = await merge(id, { use: [0, 2, 3], ev: stops, reference: 3, method: "radiance" });
     assert.deepEqual([job.result?.ev, job.result?.reference], [[4, null, 0, 2], 3]);
     const images = [2, 3, 0].map((i) => imageOf(pictures[i]));
     const expected = await mergeRadiance(

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Trains what models/smhdr-s.safetensors last went through, to the bit on the same kind of processor:
+#   scripts/train-smhdr-s.sh DATA OUT
+# DATA holds hdri/*.hdr and exr/*.exr; the images of the public test set among them are left out. OUT/smhdr-s.safetensors is the
+# model. Begun again, it goes on where it was stopped. What it begins with is in the repository's history.
+set -euo pipefail
+data=$(realpath "$1")
+mkdir -p "$2"
+out=$(realpath "$2")
+cd "$(dirname "$0")/.."
+smhdr() { node dist/cli/smhdr.js "$@"; }
+
+test='leadenhall_market|peppermint_powerplant|st_peters_square_night|phalzer_forest_01|potsdamer_platz|lebombo|Desk|GoldenGate|CandleGlass'
+sky='aristea_wreck_puresky|pmndrs_sky'
+mapfile -t all < <(ls "$data"/hdri/*.hdr "$data"/exr/*.exr)
+mapfile -t sources < <(printf '%s\n' "${all[@]}" | grep -vE "/($test|$sky)(_1k)?\.")
+mapfile -t tests < <(printf '%s\n' "${all[@]}" | grep -E "/($test)(_1k)?\.")
+
+# Brackets of the test images, looked at after some epochs; nothing is chosen by them.
+validation() {
+  local exposures=$1 folder=$out/validation-$1
+  shift
+  [ -e "$folder/done" ] && return
+  rm -rf "$folder"
+  smhdr synthesize "${tests[@]}" -o "$folder" --count 12 --seed 77 --split Test --size 256x256 --exposures "$exposures" --spacing "$@"
+  touch "$folder/done"
+}
+
+# part NAME COMMAND...: a run of its own folder, once.
+part() {
+  local run=$out/$1
+  shift
+  [ -e "$run/done" ] && return
+  if [ -e "$run/checkpoint.safetensors" ]; then smhdr "$@" --output "$run" --resume; else smhdr "$@" --output "$run"; fi
+  touch "$run/done"
+}
+
+start=$out/start.safetensors
+git show 8498b60:models/smhdr-s.safetensors > "$start"
+validation 3 2 3
+if [ -e "$out/body/checkpoint.safetensors" ]; then from=(); else from=(--model "$start"); fi
+part body train "${from[@]}" --config models/smhdr-s.training.json --data "$out/validation-3" --synthesize "${sources[@]}"
+
+model=$out/body/model.safetensors
+for exposures in 2 4 5 7 9; do
+  case $exposures in 2) spacing=(2 3) ;; 4 | 5) spacing=(1.5 2) ;; *) spacing=(1) ;; esac
+  validation $exposures "${spacing[@]}"
+  part $exposures finetune --model "$model" --exposures $exposures --config models/smhdr-s.extractors.json \
+    --data "$out/validation-$exposures" --synthesize "${sources[@]}"
+  model=$out/$exposures/model.safetensors
+done
+cp "$model" "$out/smhdr-s.safetensors"
