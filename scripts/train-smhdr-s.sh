@@ -36,7 +36,7 @@ part() {
 }
 
 start=$out/start.safetensors
-git show 8498b60:models/smhdr-s.safetensors > "$start"
+git show 343ad44:models/smhdr-s.safetensors > "$start"
 validation 3 2 3
 if [ -e "$out/body/checkpoint.safetensors" ]; then from=(); else from=(--model "$start"); fi
 part body train "${from[@]}" --config models/smhdr-s.training.json --data "$out/validation-3" --synthesize "${sources[@]}"
