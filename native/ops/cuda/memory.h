@@ -17,7 +17,10 @@ class DeviceMemory final : public Memory {
   void enter() override { device_.enter(); }
   float* allocate(int64_t floats) override;
   void release(float* data) override;
-  void upload(const float* from, float* to, int64_t floats) override;
+  void upload(const float* from, float* to, int64_t floats) override {
+    upload_bytes(from, to, static_cast<size_t>(floats) * sizeof(float));
+  }
+  void upload_bytes(const void* from, void* to, size_t bytes);
   void download(const float* from, float* to, int64_t floats) override;
   void copy(const float* from, float* to, int64_t floats) override;
   void fill(float* to, float value, int64_t floats) override;
