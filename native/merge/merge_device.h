@@ -18,13 +18,13 @@ class MergeDevice {
   virtual Status load(const MergeModel& model, std::span<const ExposureRows> rows, int64_t y0, int64_t y1) = 0;
   /// Merges what was loaded, as often as it is called, and waits for it.
   virtual Status run() = 0;
-  /// (y1 - y0) x width x 3 values to the host.
+  /// (y1 - y0) x width x 3 values to the host; what was loaded is then gone.
   virtual Status fetch(float* out) = 0;
 
   Status merge(const MergeModel& model, std::span<const ExposureRows> rows, int64_t y0, int64_t y1, float* out) {
-    Status status = load(model, rows, y0, y1);
-    if (status.ok()) status = run();
-    return status.ok() ? fetch(out) : status;
+    if (Status status = load(model, rows, y0, y1); !status.ok()) return status;
+    if (Status status = run(); !status.ok()) return status;
+    return fetch(out);
   }
 };
 

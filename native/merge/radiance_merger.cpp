@@ -190,7 +190,7 @@ struct RadianceMerger::State {
   /// Fails where the processor has to.
   Status merge_on_device(int64_t y0, int64_t y1, std::span<const ExposureRows> rows, float* out, ThreadPool& pool) {
     std::lock_guard lock(turn);
-    if (!device) return Error{ErrorCode::unsupported, failure};
+    if (!device || y0 == y1) return Error{ErrorCode::unsupported, failure};
     Status status = device->merge(model, rows, y0, y1, out);
     if (status.ok() && !compared) status = compare(y0, std::min(y1, y0 + kComparedRows), rows, out, pool);
     if (status.ok()) return status;

@@ -27,6 +27,8 @@ class DeviceMemory final : public Memory {
   void fail_allocation() override;
   Status synchronize() override { return device_.synchronise(); }
   int64_t available() const override;
+  /// Gives back what is kept to be given again.
+  void free_unused();
 
  private:
   struct Pinned {
@@ -34,7 +36,6 @@ class DeviceMemory final : public Memory {
     cudaEvent_t copied = nullptr;
   };
   bool pin();
-  void free_unused();
 
   Device& device_;
   std::multimap<size_t, void*> unused_;  // by bytes

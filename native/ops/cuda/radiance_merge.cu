@@ -4,7 +4,7 @@
 // rows, and down the columns by the thread whose pixel it is. The tile is the largest of which two fit a
 // multiprocessor, so that one computes while the other waits. Every pixel's sums have one order: neither tiles nor
 // strips show.
-#include <cstring>
+#include <algorithm>
 #include <vector>
 
 #include "merge/merge_device.h"
@@ -320,6 +320,9 @@ class CudaMerge final : public MergeDevice {
   Status fetch(float* out) override {
     memory_.enter();
     memory_.download(parameters_.out, out, (parameters_.y1 - parameters_.y0) * parameters_.model.width * 3);
+    // A merger may live on unused, and the network wants the memory.
+    placed_.clear();
+    memory_.free_unused();
     return memory_.synchronize();
   }
 
