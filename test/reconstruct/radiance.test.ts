@@ -16,7 +16,7 @@ try {
   missing = (error as Error).message.split("\n")[0];
 }
 const options = { skip: missing };
-const noCuda = !missing && loadAddon().cudaDevices().absence;
+const noCuda = (!missing && loadAddon().cudaDevices().absence) || false;
 
 interface Scene {
   readonly width: number;
