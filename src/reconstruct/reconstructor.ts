@@ -59,7 +59,7 @@ export function methodOf({ method }: ReconstructorOptions): Method {
   return method ?? "network";
 }
 
-/** What merges without a network: a CUDA device only where it was asked for, for it mostly waits for the copies. */
+/** What merges without a network: a CUDA device only where it was asked for. */
 function mergeDevice(device: DeviceName = "auto"): NativeDevice {
   return device !== "auto" && isNative(device) ? device : "cpu";
 }
@@ -154,7 +154,7 @@ export class Reconstructor {
       const chosen = method !== undefined || this.options.model !== undefined || !hasAddon();
       if (chosen || !(error instanceof SmhdrError && error.code === "OUT_OF_MEMORY")) throw error;
       onNote?.({ code: "method", message: `Merged without a network, which does not fit: ${error.message}` });
-      return mergeRadiance(bracket, { threads, memory, signal, onProgress });
+      return mergeRadiance(bracket, merging);
     }
   }
 }
