@@ -29,7 +29,7 @@ Napi::Array to_pair(Napi::Env env, RowSpan span) {
   return pair;
 }
 
-/// createMerger({ width, height, depth, transfer, exposureValues, alignments, reference }) -> handle
+/// createMerger({ width, height, depth, transfer, exposureValues, alignments, reference, device? }) -> handle
 Napi::Value create_merger(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Napi::Object given = info[0].As<Napi::Object>();
@@ -52,6 +52,7 @@ Napi::Value create_merger(const Napi::CallbackInfo& info) {
     }
     options.exposures.push_back(exposure);
   }
+  if (given.Get("device").IsString()) options.device = given.Get("device").As<Napi::String>();
   const int64_t width = options.width;
   const PixelDepth pixel_depth = options.depth;
   const size_t exposures = options.exposures.size();
@@ -135,7 +136,8 @@ Napi::Value merger_finish(const Napi::CallbackInfo& info) {
       });
 }
 
-/// mergerRun(handle, y0, y1, rows, out, threads) -> task; `out` takes the radiance of rows [y0, y1)
+/// mergerRun(handle, y0, y1, rows, out, threads) -> task of why the processor merges though a device was to, or "";
+/// `out` takes the radiance of rows [y0, y1)
 Napi::Value merger_run(const Napi::CallbackInfo& info) {
   const auto merger = merger_of(info);
   const int64_t y0 = info[1].As<Napi::Number>().Int64Value(), y1 = info[2].As<Napi::Number>().Int64Value();
@@ -152,7 +154,7 @@ Napi::Value merger_run(const Napi::CallbackInfo& info) {
        pool = shared_pool(info[5].As<Napi::Number>().Int32Value())](const Progress& progress) {
         return merger->merger.merge(y0, y1, rows, data, *pool, progress);
       },
-      [](Napi::Env env) { return env.Undefined(); });
+      [merger](Napi::Env env) -> Napi::Value { return Napi::String::New(env, merger->merger.device_failure()); });
 }
 
 }  // namespace

@@ -77,7 +77,7 @@ for folder in "${SMHDR_GOLDEN:-}" shared/golden ../shared/golden test/golden; do
   fi
 done
 say "reference numbers: ${SMHDR_GOLDEN:-none}"
-for test in device_test ops_test ops_backward_test training_ops_test network_on_device_test network_test golden_test golden_gradients_test any_inputs_test \
+for test in device_test ops_test ops_backward_test training_ops_test network_on_device_test network_test golden_test golden_gradients_test any_inputs_test merge_test \
   perceptual_test trainer_test; do
   step "$test" 90 $build/$test
   grep -E '^[0-9]+ passed' "$log" | tail -1 | sed 's/^/          /' | tee -a "$table"

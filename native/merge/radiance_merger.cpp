@@ -1,12 +1,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <mutex>
 #include <string>
 
 #include "core/cpu_isa.h"
 #include "merge/calibration.h"
-#include "merge/merge_model.h"
+#include "merge/merge_device.h"
 #include "ops/cpu/radiance_merge.h"
+#include "ops/devices.h"
 
 namespace smhdr {
 namespace {
@@ -15,6 +17,8 @@ constexpr int64_t kBlock = 8;          // side of an analysis block
 constexpr int64_t kBands = 64;         // rows of blocks looked at
 constexpr int64_t kBandSamples = 400;  // blocks looked at in one band
 constexpr int64_t kRowsPerItem = 128;
+constexpr int64_t kComparedRows = 16;        // by which a device is compared with the processor
+constexpr double kComparedTolerance = 1e-3;  // parts of their sum by which the values may differ
 
 struct Point {
   double x, y;
@@ -27,6 +31,39 @@ Point map(const std::optional<std::array<double, 9>>& alignment, double x, doubl
   return {(h[0] * x + h[1] * y + h[2]) / w, (h[3] * x + h[4] * y + h[5]) / w};
 }
 
+Status merge_on_processor(const MergeModel& m, int64_t y0, int64_t y1, std::span<const ExposureRows> rows, float* out,
+                          ThreadPool& pool, const Progress& progress) {
+  cpu::MergeBlock kernel = cpu::generic::radiance_merge;
+  cpu::MergeScratch scratch_bytes = cpu::generic::radiance_merge_scratch;
+#if defined(SMHDR_HAS_AVX2)
+  if (cpu_isa() == CpuIsa::avx2) kernel = cpu::avx2::radiance_merge, scratch_bytes = cpu::avx2::radiance_merge_scratch;
+  if (cpu_isa() == CpuIsa::avx512)
+    kernel = cpu::avx512::radiance_merge, scratch_bytes = cpu::avx512::radiance_merge_scratch;
+#endif
+#if defined(SMHDR_HAS_NEON)
+  if (cpu_isa() == CpuIsa::neon) kernel = cpu::neon::radiance_merge, scratch_bytes = cpu::neon::radiance_merge_scratch;
+#endif
+
+  const int64_t bytes = (scratch_bytes(m) + 63) / 64 * 64;
+  struct Free {
+    void operator()(void* p) const { ::operator delete (p, std::align_val_t{64}); }
+  };
+  const std::unique_ptr<void, Free> scratch(
+      ::operator new (static_cast<size_t>(bytes * pool.threads()), std::align_val_t{64}, std::nothrow));
+  if (!scratch) return Error{ErrorCode::out_of_memory, "Not enough memory to merge."};
+
+  const int64_t across = (m.width + cpu::kMergeColumns - 1) / cpu::kMergeColumns;
+  const int64_t down = (y1 - y0 + kRowsPerItem - 1) / kRowsPerItem;
+  pool.parallel_for(across * down, [&](int64_t item, int thread) {
+    if (progress.stop()) return;
+    const int64_t x0 = item % across * cpu::kMergeColumns, from = y0 + item / across * kRowsPerItem;
+    kernel(m, rows.data(), x0, from, std::min(from + kRowsPerItem, y1), out + ((from - y0) * m.width + x0) * 3,
+           m.width * 3, static_cast<char*>(scratch.get()) + bytes * thread);
+  });
+  if (progress.stop()) return Error{ErrorCode::cancelled, "Cancelled."};
+  return {};
+}
+
 }  // namespace
 
 struct RadianceMerger::State {
@@ -37,6 +74,11 @@ struct RadianceMerger::State {
   std::vector<float> table;   // transfer with the curve's correction
   size_t black_codes = 0;     // stored values up to here say little
   bool sixteen_bits = false;  // a 16-bit value that is no 8-bit one was seen
+
+  std::mutex turn;  // of what follows
+  std::unique_ptr<MergeDevice> device;
+  bool compared = false;  // with the processor
+  std::string failure;    // of the device
 
   float linear_light(const void* data, int64_t at) const {
     switch (options.depth) {
@@ -144,6 +186,28 @@ struct RadianceMerger::State {
     noise = {mean[1], static_cast<float>(energy / (36 * (kBlock - 2) * (kBlock - 2)))};
     return true;
   }
+
+  /// Fails where the processor has to.
+  Status merge_on_device(int64_t y0, int64_t y1, std::span<const ExposureRows> rows, float* out, ThreadPool& pool) {
+    std::lock_guard lock(turn);
+    if (!device || y0 == y1) return Error{ErrorCode::unsupported, failure};
+    Status status = device->merge(model, rows, y0, y1, out);
+    if (status.ok() && !compared) status = compare(y0, std::min(y1, y0 + kComparedRows), rows, out, pool);
+    if (status.ok()) return status;
+    failure = std::string(device->name()) + ": " + status.error().message;
+    device = nullptr;
+    return status;
+  }
+  Status compare(int64_t y0, int64_t y1, std::span<const ExposureRows> rows, const float* out, ThreadPool& pool) {
+    std::vector<float> expected((y1 - y0) * options.width * 3);
+    if (Status status = merge_on_processor(model, y0, y1, rows, expected.data(), pool, {}); !status.ok()) return status;
+    double sum = 0, off = 0;
+    for (size_t i = 0; i < expected.size(); ++i) sum += expected[i], off += std::abs(out[i] - expected[i]);
+    if (!(off <= kComparedTolerance * sum))
+      return Error{ErrorCode::internal, "it computes something else than the processor; please report it."};
+    compared = true;
+    return {};
+  }
 };
 
 RadianceMerger::RadianceMerger(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -152,6 +216,12 @@ RadianceMerger& RadianceMerger::operator=(RadianceMerger&&) noexcept = default;
 RadianceMerger::~RadianceMerger() = default;
 
 Result<RadianceMerger> RadianceMerger::create(MergeOptions o) {
+  Result<std::unique_ptr<MergeDevice>> device = make_merge_device(o.device);
+  if (!device.ok()) return device.error();
+  return create(std::move(o), std::move(device.value()));
+}
+
+Result<RadianceMerger> RadianceMerger::create(MergeOptions o, std::unique_ptr<MergeDevice> device) {
   const auto text = [](auto value) { return std::to_string(value); };
   const size_t n = o.exposures.size();
   if (o.width < 1 || o.height < 1)
@@ -184,6 +254,7 @@ Result<RadianceMerger> RadianceMerger::create(MergeOptions o) {
   state->input.reference = o.reference;
   state->input.correct_response = o.calibrate;
   state->options = std::move(o);
+  state->device = std::move(device);
   state->quantisation(state->options.depth == PixelDepth::uint8);
   state->calibration = calibrate(state->input);
   state->make_model();
@@ -277,36 +348,16 @@ Status RadianceMerger::merge(int64_t y0, int64_t y1, std::span<const ExposureRow
                               std::to_string(rows[i].end) + ".");
   }
 
-  cpu::MergeBlock kernel = cpu::generic::radiance_merge;
-  cpu::MergeScratch scratch_bytes = cpu::generic::radiance_merge_scratch;
-#if defined(SMHDR_HAS_AVX2)
-  if (cpu_isa() == CpuIsa::avx2) kernel = cpu::avx2::radiance_merge, scratch_bytes = cpu::avx2::radiance_merge_scratch;
-  if (cpu_isa() == CpuIsa::avx512)
-    kernel = cpu::avx512::radiance_merge, scratch_bytes = cpu::avx512::radiance_merge_scratch;
-#endif
-#if defined(SMHDR_HAS_NEON)
-  if (cpu_isa() == CpuIsa::neon) kernel = cpu::neon::radiance_merge, scratch_bytes = cpu::neon::radiance_merge_scratch;
-#endif
-
-  const int64_t bytes = (scratch_bytes(m) + 63) / 64 * 64;
-  struct Free {
-    void operator()(void* p) const { ::operator delete (p, std::align_val_t{64}); }
-  };
-  const std::unique_ptr<void, Free> scratch(
-      ::operator new (static_cast<size_t>(bytes * pool.threads()), std::align_val_t{64}, std::nothrow));
-  if (!scratch) return Error{ErrorCode::out_of_memory, "Not enough memory to merge."};
-
-  const int64_t across = (m.width + cpu::kMergeColumns - 1) / cpu::kMergeColumns;
-  const int64_t down = (y1 - y0 + kRowsPerItem - 1) / kRowsPerItem;
-  pool.parallel_for(across * down, [&](int64_t item, int thread) {
-    if (progress.stop()) return;
-    const int64_t x0 = item % across * cpu::kMergeColumns, from = y0 + item / across * kRowsPerItem;
-    kernel(m, rows.data(), x0, from, std::min(from + kRowsPerItem, y1), out + ((from - y0) * m.width + x0) * 3,
-           m.width * 3, static_cast<char*>(scratch.get()) + bytes * thread);
-  });
   if (progress.stop()) return Error{ErrorCode::cancelled, "Cancelled."};
-  progress.at(1);
-  return {};
+  Status status = state_->merge_on_device(y0, y1, rows, out, pool);
+  if (!status.ok()) status = merge_on_processor(m, y0, y1, rows, out, pool, progress);
+  if (status.ok()) progress.at(1);
+  return status;
+}
+
+std::string RadianceMerger::device_failure() const {
+  std::lock_guard lock(state_->turn);
+  return state_->failure;
 }
 
 const MergeModel& RadianceMerger::model() const { return state_->model; }

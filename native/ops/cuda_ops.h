@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "merge/merge_device.h"
 #include "ops/ops.h"
 #include "smhdr/status.h"
 
@@ -26,14 +27,17 @@ struct Machine {
 
 namespace gpu {
 Machine find_devices();
-/// `index` counts CUDA's devices. Unsupported: there is no such device, or no driver. bf16 is taken for forward products
-/// where the device has tensor cores for it (compute capability 8.0); elsewhere all is fp32.
+/// `index` counts CUDA's devices. Unsupported: there is no such device, or no driver. bf16 is taken for forward
+/// products where the device has tensor cores for it (compute capability 8.0); elsewhere all is fp32.
 Result<std::unique_ptr<Ops>> make_ops(int index, Precision precision);
+/// The radiance merge there; errors as make_ops().
+Result<std::unique_ptr<MergeDevice>> make_merge_device(int index);
 }  // namespace gpu
 
 namespace shim {
 Machine find_devices();
 Result<std::unique_ptr<Ops>> make_ops(int index, Precision precision);
+Result<std::unique_ptr<MergeDevice>> make_merge_device(int index);
 }  // namespace shim
 
 }  // namespace smhdr::cuda

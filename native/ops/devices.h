@@ -22,4 +22,7 @@ Result<std::unique_ptr<Ops>> make_ops(const std::string& device, ThreadPool& poo
 Result<std::vector<std::unique_ptr<Ops>>> make_every_ops(const std::string& device, ThreadPool& pool,
                                                          Precision precision);
 
+/// The names of make_ops() for the radiance merge; null for "cpu", which needs none.
+Result<std::unique_ptr<MergeDevice>> make_merge_device(const std::string& device);
+
 }  // namespace smhdr

@@ -12,8 +12,14 @@
 
 #include "check.h"
 #include "core/cpu_isa.h"
+#include "merge/merge_device.h"
 #include "ops/cpu/radiance_merge.h"
+#include "ops/devices.h"
 #include "ops/reference/radiance_merge.h"
+
+#if defined(SMHDR_HAS_CUDA_SHIM)
+#include "ops/cuda/shim/runtime.h"
+#endif
 
 using namespace smhdr;
 
@@ -82,8 +88,8 @@ Scene make_scene(int64_t width, int64_t height, int count, PixelDepth depth, boo
   return scene;
 }
 
-RadianceMerger prepare(const Scene& scene) {
-  RadianceMerger merger = std::move(RadianceMerger::create(scene.options).value());
+RadianceMerger prepare(const Scene& scene, std::unique_ptr<MergeDevice> device = nullptr) {
+  RadianceMerger merger = std::move(RadianceMerger::create(scene.options, std::move(device)).value());
   for (const RowSpan& band : merger.analysis_bands()) {
     std::vector<RowSpan> spans;
     for (size_t i = 0; i < scene.pixels.size(); ++i)
@@ -104,6 +110,34 @@ std::vector<float> merge_strips(const Scene& scene, const RadianceMerger& merger
     CHECK(merger.merge(y0, y1, scene.rows(spans), &out[y0 * scene.options.width * 3], pool).ok());
   }
   return out;
+}
+
+/// The CUDA kernel on its shim, with the shared memory of several GPUs, on which its tiles depend, and on the GPU there
+/// is.
+std::vector<std::unique_ptr<MergeDevice>> merge_devices() {
+  std::vector<std::unique_ptr<MergeDevice>> devices;
+#if defined(SMHDR_HAS_CUDA_SHIM)
+  for (const size_t kib : {64, 99, 227}) {
+    cuda_shim::machine.shared_bytes = kib << 10;
+    devices.push_back(std::move(cuda::shim::make_merge_device(0).value()));
+  }
+#endif
+  static const bool gpu = find_cuda_devices().absence.empty();
+  if (gpu) devices.push_back(std::move(make_merge_device("cuda").value()));
+  return devices;
+}
+
+/// Single precision against double. Rounding shows most on the steep ramp from trust to rejection, on few pixels.
+void compare(const MergeModel& m, const char* name, const std::vector<float>& out, const std::vector<float>& expected) {
+  float worst = 0;
+  double sum = 0;
+  for (size_t i = 0; i < out.size(); ++i) {
+    worst = std::max(worst, std::abs(out[i] - expected[i]));
+    sum += std::abs(out[i] - expected[i]);
+  }
+  if (!CHECK(worst <= 5e-4f && sum <= 1e-6 * static_cast<double>(out.size())))
+    std::printf("  %s, %ld x %ld, %d exposures: off by %g, mean %g\n", name, long(m.width), long(m.height), m.exposures,
+                worst, sum / static_cast<double>(out.size()));
 }
 
 void check_kernels(const Scene& scene) {
@@ -144,17 +178,70 @@ void check_kernels(const Scene& scene) {
     std::align(64, k.scratch(m), scratch, space);
     for (int64_t x0 = 0; x0 < m.width; x0 += cpu::kMergeColumns)
       k.kernel(m, rows.data(), x0, 0, m.height, &out[x0 * 3], m.width * 3, scratch);
-    // Single precision against double. Rounding shows most on the steep ramp from trust to rejection, on few pixels.
-    float worst = 0;
-    double sum = 0;
-    for (size_t i = 0; i < out.size(); ++i) {
-      worst = std::max(worst, std::abs(out[i] - expected[i]));
-      sum += std::abs(out[i] - expected[i]);
-    }
-    if (!CHECK(worst <= 5e-4f && sum <= 1e-6 * static_cast<double>(out.size())))
-      std::printf("  %s, %ld x %ld, %d exposures: off by %g, mean %g\n", cpu_isa_name(k.isa), long(m.width),
-                  long(m.height), m.exposures, worst, sum / static_cast<double>(out.size()));
+    compare(m, cpu_isa_name(k.isa), out, expected);
   }
+
+  const auto devices = merge_devices();
+  for (const auto& device : devices) {
+    std::vector<float> out(expected.size(), -1);
+    CHECK(device->merge(m, rows, 0, m.height, out.data()).ok());
+    compare(m, device->name(), out, expected);
+  }
+}
+
+/// A device merges as the processor does, whatever the strips.
+void check_strips_on_devices() {
+  const Scene scene = make_scene(67, 45, 4, PixelDepth::uint16, true, true, 11);
+  const auto expected = merge_strips(scene, prepare(scene), 45, 1);
+  for (size_t i = 0; i < merge_devices().size(); ++i) {
+    std::vector<float> whole;
+    for (const int64_t strip : {45, 1, 13}) {
+      const RadianceMerger merger = prepare(scene, std::move(merge_devices()[i]));
+      const auto out = merge_strips(scene, merger, strip, 1);
+      CHECK(merger.device_failure().empty());
+      compare(merger.model(), "strips", out, expected);
+      if (whole.empty()) whole = out;
+      CHECK(out == whole);
+    }
+  }
+}
+
+/// What fails in the way asked for.
+class FailingDevice final : public MergeDevice {
+ public:
+  FailingDevice(int64_t good_rows, Status status) : good_rows_(good_rows), status_(std::move(status)) {}
+  const char* name() const override { return "failing"; }
+  Status load(const MergeModel& model, std::span<const ExposureRows>, int64_t y0, int64_t y1) override {
+    values_ = (y1 - y0) * model.width * 3;
+    return y0 < good_rows_ ? Status() : status_;
+  }
+  Status run() override { return {}; }
+  Status fetch(float* out) override {
+    std::fill_n(out, values_, 0.5f);
+    return {};
+  }
+
+ private:
+  int64_t good_rows_, values_ = 0;
+  Status status_;
+};
+
+/// Where a device cannot, the processor merges the same, and the reason is known.
+void check_failing_devices() {
+  const Scene scene = make_scene(37, 23, 3, PixelDepth::uint8, true, false, 5);
+  const auto expected = merge_strips(scene, prepare(scene), 7, 1);
+  const auto fails = [&](std::unique_ptr<MergeDevice> device, const char* reason) {
+    const RadianceMerger merger = prepare(scene, std::move(device));
+    return merge_strips(scene, merger, 7, 1) == expected && merger.device_failure().find(reason) != std::string::npos;
+  };
+  CHECK(fails(std::make_unique<FailingDevice>(0, Error{ErrorCode::internal, "it broke"}), "failing: it broke"));
+  CHECK(fails(std::make_unique<FailingDevice>(23, Status()), "something else"));
+  CHECK(prepare(scene).device_failure().empty());
+#if defined(SMHDR_HAS_CUDA_SHIM)
+  const size_t all = std::exchange(cuda_shim::machine.memory_left, size_t{1} << 12);
+  CHECK(fails(std::move(cuda::shim::make_merge_device(0).value()), "memory"));
+  cuda_shim::machine.memory_left = all;
+#endif
 }
 
 void check_refusals() {
@@ -166,6 +253,7 @@ void check_refusals() {
   };
   CHECK(!refused([](MergeOptions&) {}));
   CHECK(refused([](MergeOptions& o) { o.width = 0; }));
+  CHECK(refused([](MergeOptions& o) { o.device = "gpu"; }));
   CHECK(refused([](MergeOptions& o) { o.exposures.resize(1); }));
   CHECK(refused([](MergeOptions& o) { o.exposures.resize(17); }));
   CHECK(refused([](MergeOptions& o) { o.reference = 3; }));
@@ -199,6 +287,9 @@ int main() {
         check_kernels(make_scene(size.width, size.height, count, depth, seed % 2 == 0, seed % 3 == 0, seed + 1)),
             ++seed;
   check_kernels(make_scene(31, 29, 16, PixelDepth::uint8, true, false, 7));
+  check_kernels(make_scene(53, 19, 16, PixelDepth::float32, true, true, 8));
+  check_strips_on_devices();
+  check_failing_devices();
 
   for (const bool aligned : {false, true}) {
     const Scene scene = make_scene(301, 157, 4, PixelDepth::uint16, true, aligned, 11);

@@ -27,7 +27,7 @@ export function addMergeOptions(command: Command): Command {
       ).choices(["network", "radiance"]),
     )
     .option("--model <name|file>", "the network's weights")
-    .addOption(deviceOption("what computes the network"))
+    .addOption(deviceOption("what computes"))
     .addOption(
       new Option("--align <mode>", "undo what the hands moved between photographs")
         .choices(["auto", "none"])

@@ -75,6 +75,7 @@ export interface Addon {
   /** `rows`: exactly mergerSourceRows(merger, y0, y1) of every exposure, here and in mergerRun. */
   mergerAnalyse(merger: NativeMerger, y0: number, y1: number, rows: PixelData[]): NativeTask<void>;
   mergerFinish(merger: NativeMerger): NativeTask<MergerCalibration>;
+  /** Resolves to why the processor merged though a device was to, or to "". */
   mergerRun(
     merger: NativeMerger,
     y0: number,
@@ -82,7 +83,7 @@ export interface Addon {
     rows: PixelData[],
     out: Float32Array,
     threads: number,
-  ): NativeTask<void>;
+  ): NativeTask<string>;
 
   /**
    * Adds whole rows of codes, from row y0 on, to sums of the linear light of scale x scale blocks; `table` holds the light of
@@ -150,6 +151,8 @@ export interface MergerOptions {
   /** Homographies, reference pixel -> exposure pixel, row by row. */
   readonly alignments: readonly (readonly number[] | undefined)[];
   readonly reference: number;
+  /** What merges; default "cpu". Throws UNSUPPORTED where it cannot be used. */
+  readonly device?: NativeDevice;
 }
 
 /** Disagreement of adjacent exposures in stops before and after the correction; the tone curve's correction in stops. */

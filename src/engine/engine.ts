@@ -1,3 +1,5 @@
+import type { NativeDevice } from "./addon.js";
+
 /** How matrix products are computed; bf16 rounds the factors to bfloat16 and sums in fp32. */
 export type Precision = "fp32" | "bf16";
 
@@ -26,6 +28,8 @@ export interface RunOptions {
 export interface Engine {
   /** Such as "cpu (avx512)". */
   readonly device: string;
+  /** The CUDA device that it computes on: what comes before the network can be computed there too. */
+  readonly cuda?: NativeDevice;
   /** Bytes of this machine's working memory for each pixel of a run, inputs and output included. */
   bytesPerPixel(exposures: number): number;
   /** How many pixels a run may have, where the device has a memory of its own. */

@@ -35,6 +35,7 @@ export function createNativeEngine(
   if (device === "cpu") return engine;
   return {
     ...engine,
+    cuda: device,
     bytesPerPixel: (exposures) => 4 * carriedFloats(exposures),
     pixelsAtOnce(exposures) {
       const free = addon.availableMemory(handle);

@@ -93,7 +93,8 @@ export async function selectEngine(
   return { engine, notes };
 }
 
-function isNative(device: DeviceName): device is NativeDevice {
+/** Whether the native part computes on it. */
+export function isNative(device: DeviceName): device is NativeDevice {
   return device === "cpu" || device.startsWith("cuda");
 }
 

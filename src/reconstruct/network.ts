@@ -69,7 +69,7 @@ export async function reconstructNetwork(
   let merge: Radiance | undefined;
   if (model.prior) {
     const merging = (fraction: number) => onProgress?.(fraction * MERGE_SHARE);
-    merge = await mergeRadiance(bracket, { ...options, onProgress: merging });
+    merge = await mergeRadiance(bracket, { ...options, device: engine.cuda, onProgress: merging });
     samplers.push(new MergeSampler(merge, 2 ** shortest));
     memory -= merge.data.byteLength;
   }

@@ -1,18 +1,21 @@
-import type { Bracket, PixelStore } from "../bracket/bracket.js";
+import type { Bracket, Note, PixelStore } from "../bracket/bracket.js";
 import { linearTable, toLinear } from "../bracket/transfer.js";
-import { loadAddon } from "../engine/addon.js";
-import { finishTask } from "../engine/task.js";
+import { loadAddon, type MergerOptions, type NativeDevice, type NativeMerger } from "../engine/addon.js";
+import { asSmhdrError, finishTask } from "../engine/task.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
 
 export interface MergeRadianceOptions {
   /** Threads to use; default one per processor. */
   readonly threads?: number | undefined;
+  /** What merges; default "cpu". Where another one fails the processor does it, and `onNote` is told. */
+  readonly device?: NativeDevice | undefined;
   /** Bytes this step may hold besides the bracket: the result (12 bytes a pixel) and the strips. Default 2 GiB. */
   readonly memory?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called with the fraction done, 0 to 1. */
   readonly onProgress?: ((fraction: number) => void) | undefined;
+  readonly onNote?: ((note: Note) => void) | undefined;
 }
 
 const DEFAULT_MEMORY = 2 * 1024 ** 3;
@@ -30,7 +33,7 @@ const FLOAT_TABLE = 65536;
  * @throws SmhdrError INVALID_ARGUMENT, OUT_OF_MEMORY, CANCELLED or ADDON_MISSING.
  */
 export async function mergeRadiance(bracket: Bracket, options: MergeRadianceOptions = {}): Promise<Radiance> {
-  const { threads = 0, memory = DEFAULT_MEMORY, signal, onProgress } = options;
+  const { threads = 0, memory = DEFAULT_MEMORY, device = "cpu", signal, onProgress, onNote } = options;
   if (!(Number.isInteger(threads) && threads >= 0)) {
     throw new SmhdrError(
       "INVALID_ARGUMENT",
@@ -42,7 +45,12 @@ export async function mergeRadiance(bracket: Bracket, options: MergeRadianceOpti
   const stores = exposures.map(({ pixels }) => pixels);
   const stripRows = planStrips(bracket, memory);
   const addon = loadAddon();
-  const merger = addon.createMerger({
+  let noted = false;
+  const noteFailure = (why: string) => {
+    if (!noted) onNote?.({ code: "engine", message: `The processor merges the exposures, not ${device}: ${why}` });
+    noted = true;
+  };
+  const mergerOptions = {
     width,
     height,
     depth: stores[0].depth,
@@ -50,7 +58,8 @@ export async function mergeRadiance(bracket: Bracket, options: MergeRadianceOpti
     exposureValues: exposures.map(({ exposureValue }) => exposureValue),
     alignments: exposures.map(({ alignment }) => alignment),
     reference,
-  });
+  };
+  const merger = createMerger(mergerOptions, device, noteFailure);
   const readRows = (y0: number, y1: number) =>
     addon.mergerSourceRows(merger, y0, y1).map(([from, to], i) => stores[i].rows(from, to));
 
@@ -66,7 +75,8 @@ export async function mergeRadiance(bracket: Bracket, options: MergeRadianceOpti
   for (let y0 = 0; y0 < height; y0 += stripRows) {
     const y1 = Math.min(y0 + stripRows, height);
     const out = data.subarray(y0 * width * 3, y1 * width * 3);
-    await finishTask(() => addon.mergerRun(merger, y0, y1, readRows(y0, y1), out, threads), signal);
+    const failure = await finishTask(() => addon.mergerRun(merger, y0, y1, readRows(y0, y1), out, threads), signal);
+    if (failure) noteFailure(failure);
     onProgress?.(analysed + ((1 - analysed) * y1) / height);
   }
   return {
@@ -81,6 +91,28 @@ export async function mergeRadiance(bracket: Bracket, options: MergeRadianceOpti
       method: "radiance",
     },
   };
+}
+
+/** On the processor where the device fails. */
+function createMerger(options: MergerOptions, device: NativeDevice, onFailure: (why: string) => void): NativeMerger {
+  try {
+    return loadAddon().createMerger({ ...options, device });
+  } catch (error) {
+    const { code, message } = asSmhdrError(error);
+    if (device === "cpu" || code === "INVALID_ARGUMENT") throw error;
+    onFailure(message);
+    return loadAddon().createMerger(options);
+  }
+}
+
+/** Throws UNSUPPORTED, saying why, where mergeRadiance could not use the device. */
+export function checkMergeDevice(device: NativeDevice): void {
+  const smallest = { width: 1, height: 1, depth: "float32", transfer: new Float32Array(0), reference: 0 } as const;
+  try {
+    loadAddon().createMerger({ ...smallest, exposureValues: [0, 1], alignments: [], device });
+  } catch (error) {
+    throw asSmhdrError(error);
+  }
 }
 
 /** Rows per strip that keep the result and every exposure's rows within `memory`. */

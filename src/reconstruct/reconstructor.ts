@@ -1,7 +1,7 @@
 import type { Bracket, Note } from "../bracket/bracket.js";
-import { buildCommand, hasAddon, loadAddon } from "../engine/addon.js";
+import { buildCommand, hasAddon, type NativeDevice } from "../engine/addon.js";
 import type { Precision } from "../engine/engine.js";
-import type { DeviceName } from "../engine/select.js";
+import { type DeviceName, isNative } from "../engine/select.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
 import { loadModel } from "../model/model.js";
@@ -9,7 +9,7 @@ import { readOnnx } from "../model/onnx/read.js";
 import { hasPrior } from "../model/prior.js";
 import { LoadedNetwork } from "./loaded-network.js";
 import { bestCount, reconstructNetwork, selectionNote, type Turn } from "./network.js";
-import { mergeRadiance } from "./radiance.js";
+import { checkMergeDevice, mergeRadiance } from "./radiance.js";
 import { LEAST_TILE } from "./tiles.js";
 
 export type Method = "network" | "radiance";
@@ -22,7 +22,10 @@ export interface ReconstructorOptions {
   readonly method?: Method | undefined;
   /** A model's name or file (.safetensors, .onnx); only for the network. */
   readonly model?: string | undefined;
-  /** What computes the network. Default: auto, the native part (a CUDA device where there is one), or ONNX Runtime. */
+  /**
+   * What computes. Default: auto; for a network the native part (a CUDA device where there is one) or ONNX Runtime, for the radiance
+   * merge the processor.
+   */
   readonly device?: DeviceName | undefined;
   /** Threads to use, at least 1. Default: one per processor. */
   readonly threads?: number | undefined;
@@ -56,6 +59,11 @@ export function methodOf({ method }: ReconstructorOptions): Method {
   return method ?? "network";
 }
 
+/** What merges without a network: a CUDA device only where it was asked for. */
+function mergeDevice(device: DeviceName = "auto"): NativeDevice {
+  return device !== "auto" && isNative(device) ? device : "cpu";
+}
+
 /** Turns brackets into radiance with one method, model and device. */
 export class Reconstructor {
   private constructor(
@@ -78,8 +86,8 @@ export class Reconstructor {
     if (method === "radiance" && model !== undefined) {
       throw new SmhdrError("INVALID_ARGUMENT", `model: method "radiance" uses no model; got "${model}".`);
     }
-    if (method === "radiance" && device !== "auto" && device !== "cpu") {
-      throw new SmhdrError("UNSUPPORTED", `device: method "radiance" computes on the "cpu"; got "${device}".`);
+    if (method === "radiance" && device !== "auto" && !isNative(device)) {
+      throw new SmhdrError("UNSUPPORTED", `device: method "radiance" computes on "cpu" or "cuda"; got "${device}".`);
     }
     if (precision !== "auto" && precision !== "fp32" && precision !== "bf16") {
       throw new SmhdrError("INVALID_ARGUMENT", `precision: expected "auto", "fp32" or "bf16"; got "${precision}".`);
@@ -100,7 +108,7 @@ export class Reconstructor {
       throw new SmhdrError("INVALID_ARGUMENT", `memory: expected a number of bytes; got ${memory}.`);
     }
     if (method === "radiance") {
-      loadAddon();
+      checkMergeDevice(mergeDevice(device));
       return new Reconstructor(options, undefined);
     }
     const loaded = model?.endsWith(".onnx")
@@ -126,7 +134,8 @@ export class Reconstructor {
     throwIfAborted(signal);
     const { threads, memory = DEFAULT_MEMORY, tile = "auto", method } = this.options;
     const network = this.network;
-    if (!network) return mergeRadiance(bracket, { threads, memory, signal, onProgress });
+    const merging = { threads, memory, device: mergeDevice(this.options.device), signal, onProgress, onNote };
+    if (!network) return mergeRadiance(bracket, merging);
     const { name, counts, prior } = network;
     const exposures = bestCount(bracket, counts);
     if (exposures === undefined && method === "network") {
@@ -137,7 +146,7 @@ export class Reconstructor {
     }
     const note = selectionNote(bracket, network);
     if (note) onNote?.(note);
-    if (exposures === undefined) return mergeRadiance(bracket, { threads, memory, signal, onProgress });
+    if (exposures === undefined) return mergeRadiance(bracket, merging);
     const options = { memory: memory * NETWORK_SHARE, tile, threads, signal, onProgress, turn, onNote };
     try {
       return await reconstructNetwork(bracket, { name, exposures, prior }, await network.engineFor(exposures), options);
@@ -145,7 +154,7 @@ export class Reconstructor {
       const chosen = method !== undefined || this.options.model !== undefined || !hasAddon();
       if (chosen || !(error instanceof SmhdrError && error.code === "OUT_OF_MEMORY")) throw error;
       onNote?.({ code: "method", message: `Merged without a network, which does not fit: ${error.message}` });
-      return mergeRadiance(bracket, { threads, memory, signal, onProgress });
+      return mergeRadiance(bracket, merging);
     }
   }
 }

@@ -122,6 +122,11 @@ test("a network with a prior gets the merge of the whole bracket, on its scale, 
     assert.ok(fractions.every((fraction, i) => i === 0 || fraction >= fractions[i - 1]));
     fractions.length = 0;
   }
+  // The merge is the engine's device's, if it can.
+  const notes: string[] = [];
+  const onNote = ({ message }: Note) => notes.push(message);
+  await reconstructNetwork(b, model, { ...engine, cuda: "cuda:99" }, { memory: 2 ** 31, tile: "full", onNote });
+  assert.match(notes.join(), /^The processor merges .* not cuda:99/);
   const refused = reconstructNetwork(b, { ...model, prior: false }, engine, { memory: 2 ** 31, tile: "full" });
   await assert.rejects(refused, { code: "INVALID_ARGUMENT", message: /made for 3 and a merge of them; 3 came/ });
 });

@@ -7,6 +7,7 @@ import { loadAddon } from "../../src/engine/addon.js";
 import type { SmhdrError } from "../../src/errors.js";
 import type { PixelData } from "../../src/image.js";
 import { mergeRadiance } from "../../src/reconstruct/radiance.js";
+import { Reconstructor } from "../../src/reconstruct/reconstructor.js";
 
 let missing: string | false = false;
 try {
@@ -15,6 +16,7 @@ try {
   missing = (error as Error).message.split("\n")[0];
 }
 const options = { skip: missing };
+const noCuda = (!missing && loadAddon().cudaDevices().absence) || false;
 
 interface Scene {
   readonly width: number;
@@ -147,6 +149,32 @@ test("cancels, and refuses what makes no sense", options, async () => {
   await assert.rejects(mergeRadiance(bracket, { memory: 1000 }), code("OUT_OF_MEMORY"));
   await assert.rejects(mergeRadiance(bracket, { threads: -1 }), code("INVALID_ARGUMENT"));
   await assert.rejects(mergeRadiance({ ...bracket, reference: 3 }), code("INVALID_ARGUMENT"));
+});
+
+test("a device that is not there leaves the merge to the processor, and a note says so", options, async () => {
+  const bracket = photograph({ width: 40, height: 30, radiance: smooth });
+  const notes: string[] = [];
+  const result = await mergeRadiance(bracket, { device: "cuda:99", onNote: ({ message }) => notes.push(message) });
+  assert.deepEqual(result.data, (await mergeRadiance(bracket)).data);
+  assert.equal(notes.length, 1);
+  assert.match(notes[0], /^The processor merges .* not cuda:99: .*cuda:99/);
+  await assert.rejects(Reconstructor.load({ method: "radiance", device: "cuda:99" }), {
+    code: "UNSUPPORTED",
+    message: /cuda:99/,
+  });
+  await assert.rejects(mergeRadiance(bracket, { device: "cuda:x" as "cuda:0" }), { code: "INVALID_ARGUMENT" });
+});
+
+test("a CUDA device merges as the processor does", { skip: missing || noCuda }, async () => {
+  const alignment = [1, 0.02, 0.4, -0.02, 1, 1.3, 1e-5, 0, 1] as const;
+  for (const depth of ["uint8", "uint16", "float32"] as const) {
+    const bracket = photograph({ width: 250, height: 140, depth, radiance: smooth, alignment });
+    const expected = await mergeRadiance(bracket);
+    const reconstructor = await Reconstructor.load({ method: "radiance", device: "cuda" });
+    const result = await reconstructor.run(bracket, { onNote: ({ message }) => assert.fail(message) });
+    const off = result.data.reduce((sum, v, i) => sum + Math.abs(v - expected.data[i]), 0) / result.data.length;
+    assert.ok(off < 1e-5, `${depth}: ${off}`);
+  }
 });
 
 test("one pixel is an image too", options, async () => {

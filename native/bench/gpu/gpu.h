@@ -15,6 +15,7 @@ namespace smhdr::bench::gpu {
 
 struct Setting {
   std::function<Result<std::unique_ptr<Ops>>(Precision)> make_ops;
+  std::function<Result<std::unique_ptr<MergeDevice>>()> make_merge_device;
   bool bf16 = false;   // whether the device multiplies it
   bool quick = false;  // tiny pictures: shows that everything runs, measures nothing
 };
@@ -69,7 +70,11 @@ inline double seconds_on(Ops& ops, bool quick, const std::function<void()>& work
   return median(seconds);
 }
 
+/// What copying within the device reads and writes.
+double copy_bytes_per_second(Ops& ops, bool quick);
+
 void time_kernels(const Setting& setting);
+void time_merge(const Setting& setting);
 void time_network(const Setting& setting);
 void time_training(const Setting& setting);
 void compare_precisions(const Setting& setting);

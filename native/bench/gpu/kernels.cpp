@@ -13,14 +13,6 @@ struct Kernel {
   std::function<void()> work;
 };
 
-double copy_bytes_per_second(Ops& ops, bool quick) {
-  const int64_t count = quick ? 1 << 12 : 1 << 27;
-  Tensors tensors(ops);
-  const std::vector<float> some(1 << 10);
-  float *from = tensors.values(some, count), *to = tensors.values(some, count);
-  return 8.0 * double(count) / seconds_on(ops, quick, [&] { ops.memory().copy(from, to, count); });
-}
-
 std::vector<Kernel> kernels(Ops& ops, Tensors& t, int height, int width) {
   const Tensor x = t.make(1, height, width, kWidth), out = t.make(1, height, width, kWidth),
                picture = t.make(1, height, width, 6);
@@ -94,6 +86,14 @@ std::vector<Kernel> kernels(Ops& ops, Tensors& t, int height, int width) {
 }
 
 }  // namespace
+
+double copy_bytes_per_second(Ops& ops, bool quick) {
+  const int64_t count = quick ? 1 << 12 : 1 << 27;
+  Tensors tensors(ops);
+  const std::vector<float> some(1 << 10);
+  float *from = tensors.values(some, count), *to = tensors.values(some, count);
+  return 8.0 * double(count) / seconds_on(ops, quick, [&] { ops.memory().copy(from, to, count); });
+}
 
 void time_kernels(const Setting& setting) {
   const int height = setting.quick ? 8 : 1000, width = setting.quick ? 16 : 1504;

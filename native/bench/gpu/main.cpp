@@ -1,4 +1,4 @@
-// smhdr_gpu_bench: the CUDA kernels, the network and a training step on this machine's device.
+// smhdr_gpu_bench: the CUDA kernels, the network, a training step and the radiance merge on this machine's device.
 #include <cstring>
 
 #include "gpu.h"
@@ -21,9 +21,15 @@ int main(int argc, char** argv) {
   }
   ThreadPool pool;
 #if defined(SMHDR_HAS_CUDA_SHIM)
-  if (device == "shim") setting.make_ops = [](Precision precision) { return cuda::shim::make_ops(0, precision); };
+  if (device == "shim") {
+    setting.make_ops = [](Precision precision) { return cuda::shim::make_ops(0, precision); };
+    setting.make_merge_device = [] { return cuda::shim::make_merge_device(0); };
+  }
 #endif
-  if (!setting.make_ops) setting.make_ops = [&](Precision precision) { return make_ops(device, pool, precision); };
+  if (!setting.make_ops) {
+    setting.make_ops = [&](Precision precision) { return make_ops(device, pool, precision); };
+    setting.make_merge_device = [&] { return make_merge_device(device); };
+  }
   const auto ops = setting.make_ops(Precision::fp32);
   if (!ops.ok()) {
     std::printf("no device: %s\n", ops.error().message.c_str());
@@ -35,5 +41,6 @@ int main(int argc, char** argv) {
   time_network(setting);
   time_training(setting);
   time_kernels(setting);
+  time_merge(setting);
   return 0;
 }

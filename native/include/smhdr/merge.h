@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "smhdr/progress.h"
@@ -38,6 +39,8 @@ struct MergeOptions {
   int reference = 0;
   /// Whether to correct the camera's tone curve and the exposures' gains from the pixels (analyse()).
   bool calibrate = true;
+  /// What merges: a name that make_merge_device (ops/devices.h) takes.
+  std::string device = "cpu";
 };
 
 /// Rows [begin, end) of an image.
@@ -65,11 +68,14 @@ struct MergeCalibration {
 };
 
 struct MergeModel;
+class MergeDevice;
 
 class RadianceMerger {
  public:
-  /// Errors: invalid_argument, naming the option.
+  /// Errors: invalid_argument, naming the option; unsupported where the device cannot be used.
   static Result<RadianceMerger> create(MergeOptions options);
+  /// On `device` instead of the one that the options name; null: the processor.
+  static Result<RadianceMerger> create(MergeOptions options, std::unique_ptr<MergeDevice> device);
   RadianceMerger(RadianceMerger&&) noexcept;
   RadianceMerger& operator=(RadianceMerger&&) noexcept;
   ~RadianceMerger();
@@ -86,8 +92,12 @@ class RadianceMerger {
 
   /// Radiance of rows [y0, y1): interleaved RGB in [0, 1] into `out` ((y1 - y0) x width x 3). 1.0 is the shortest
   /// exposure's clipping point. `rows` holds at least source_rows() of every exposure.
+  /// Where a device fails, has too little memory or computes something else than the processor, which is compared once,
+  /// the processor merges these rows and all that follow, and device_failure() says why.
   Status merge(int64_t y0, int64_t y1, std::span<const ExposureRows> rows, float* out, ThreadPool& pool,
                const Progress& progress = {}) const;
+  /// Empty where nothing failed.
+  std::string device_failure() const;
 
   /// For tests: what the kernels compute from.
   const MergeModel& model() const;

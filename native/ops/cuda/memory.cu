@@ -111,16 +111,18 @@ bool DeviceMemory::pin() {
   return !device_.failed();
 }
 
-void DeviceMemory::upload(const float* from, float* to, int64_t floats) {
+void DeviceMemory::upload_bytes(const void* from, void* to, size_t bytes) {
   if (device_.failed() || !pin()) return;
-  for (int64_t at = 0, turn = 0; at < floats; at += kPinned, ++turn) {
+  constexpr size_t kPiece = kPinned * sizeof(float);
+  for (size_t at = 0, turn = 0; at < bytes; at += kPiece, ++turn) {
     const Pinned& piece = pinned_[turn % 2];
-    const size_t bytes = std::min(kPinned, floats - at) * sizeof(float);
+    const size_t size = std::min(kPiece, bytes - at);
     // An event that was never recorded counts as done.
     device_.keep(cudaEventSynchronize(piece.copied), "copy to the device");
-    std::memcpy(piece.data, from + at, bytes);
-    device_.keep(cudaMemcpyAsync(to + at, piece.data, bytes, cudaMemcpyHostToDevice, device_.queue()),
-                 "copy to the device");
+    std::memcpy(piece.data, static_cast<const char*>(from) + at, size);
+    device_.keep(
+        cudaMemcpyAsync(static_cast<char*>(to) + at, piece.data, size, cudaMemcpyHostToDevice, device_.queue()),
+        "copy to the device");
     device_.keep(cudaEventRecord(piece.copied, device_.queue()), "copy to the device");
   }
 }

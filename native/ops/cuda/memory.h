@@ -17,13 +17,18 @@ class DeviceMemory final : public Memory {
   void enter() override { device_.enter(); }
   float* allocate(int64_t floats) override;
   void release(float* data) override;
-  void upload(const float* from, float* to, int64_t floats) override;
+  void upload(const float* from, float* to, int64_t floats) override {
+    upload_bytes(from, to, static_cast<size_t>(floats) * sizeof(float));
+  }
+  void upload_bytes(const void* from, void* to, size_t bytes);
   void download(const float* from, float* to, int64_t floats) override;
   void copy(const float* from, float* to, int64_t floats) override;
   void fill(float* to, float value, int64_t floats) override;
   void fail_allocation() override;
   Status synchronize() override { return device_.synchronise(); }
   int64_t available() const override;
+  /// Gives back what is kept to be given again.
+  void free_unused();
 
  private:
   struct Pinned {
@@ -31,7 +36,6 @@ class DeviceMemory final : public Memory {
     cudaEvent_t copied = nullptr;
   };
   bool pin();
-  void free_unused();
 
   Device& device_;
   std::multimap<size_t, void*> unused_;  // by bytes
