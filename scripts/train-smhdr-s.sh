@@ -42,7 +42,7 @@ if [ -e "$out/body/checkpoint.safetensors" ]; then from=(); else from=(--model "
 part body train "${from[@]}" --config models/smhdr-s.training.json --data "$out/validation-3" --synthesize "${sources[@]}"
 
 model=$out/body/model.safetensors
-for exposures in 2 4 5 7 9; do
+for exposures in 2 5 7 4 9; do
   case $exposures in 2) spacing=(2 3) ;; 4 | 5) spacing=(1.5 2) ;; *) spacing=(1) ;; esac
   validation $exposures "${spacing[@]}"
   part $exposures finetune --model "$model" --exposures $exposures --config models/smhdr-s.extractors.json \
