@@ -67,7 +67,8 @@ function parseDevice(text: string): DeviceName {
 export function trainingDeviceOption(): Option {
   return new Option("--device <name>", "what computes: cpu or cuda (cuda:1, ...)")
     .argParser((text): NativeDevice => {
-      if (text === "cpu" || (text.startsWith("cuda") && isDeviceName(text))) return text as NativeDevice;
+      if (text === "cpu" || (text.startsWith("cuda") && text !== "cuda:all" && isDeviceName(text)))
+        return text as NativeDevice;
       throw new InvalidArgumentError("Expected cpu or cuda (cuda:1, ...).");
     })
     .default("cpu");

@@ -1,5 +1,5 @@
 import type { Bracket, Note } from "../bracket/bracket.js";
-import { buildCommand, hasAddon, loadAddon } from "../engine/addon.js";
+import { buildCommand, hasAddon, loadAddon, type NativeDevice } from "../engine/addon.js";
 import type { Precision } from "../engine/engine.js";
 import type { DeviceName } from "../engine/select.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
@@ -22,7 +22,7 @@ export interface ReconstructorOptions {
   readonly method?: Method | undefined;
   /** A model's name or file (.safetensors, .onnx); only for the network. */
   readonly model?: string | undefined;
-  /** What computes the network. Default: auto, the native part (a CUDA device where there is one), or ONNX Runtime. */
+  /** What computes the network. Default: auto, the native part (the CUDA devices where there are any), or ONNX Runtime. */
   readonly device?: DeviceName | undefined;
   /** Threads to use, at least 1. Default: one per processor. */
   readonly threads?: number | undefined;
@@ -65,6 +65,11 @@ export class Reconstructor {
     /** What a person should know about how this computes. */
     readonly notes: readonly Note[] = [],
   ) {}
+
+  /** The devices that work on a bracket together, where there are several. */
+  get devices(): readonly NativeDevice[] {
+    return this.network?.devices ?? [];
+  }
 
   /**
    * Makes ready what `run` needs, so that what is missing is known before the work.
