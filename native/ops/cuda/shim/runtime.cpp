@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstdio>
 #include <deque>
+#include <iterator>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -22,9 +24,17 @@ struct Queue {
   cudaError_t error = cudaSuccess;
 };
 
-/// One thread at a time, for a queue may have to do the work of others.
-std::recursive_mutex turn;
-std::vector<std::weak_ptr<Queue>> queues;
+/// One thread at a time, for a queue may have to do the work of others. Never destroyed: static ops may outlive them.
+std::recursive_mutex& turn = *new std::recursive_mutex;
+std::vector<std::weak_ptr<Queue>>& queues = *new std::vector<std::weak_ptr<Queue>>;
+
+/// Pinned memory, by where it begins.
+std::map<const char*, size_t>& pinned = *new std::map<const char*, size_t>;
+
+bool is_pinned(const void* data) {
+  const auto after = pinned.upper_bound(static_cast<const char*>(data));
+  return after != pinned.begin() && std::prev(after)->first + std::prev(after)->second > data;
+}
 
 void add(Queue& queue, std::function<cudaError_t()> work) {
   queue.work.push_back(std::move(work));
@@ -100,7 +110,10 @@ cudaError_t allocate(void** to, size_t bytes, bool device) {
   *static_cast<size_t*>(memory) = bytes;
   *to = static_cast<char*>(memory) + kHeader;
   std::memset(*to, 0xff, bytes);
-  if (device) machine.memory_left -= bytes;
+  if (device)
+    machine.memory_left -= bytes;
+  else
+    pinned[static_cast<char*>(*to)] = bytes;
   return cudaSuccess;
 }
 
@@ -108,6 +121,7 @@ cudaError_t release(void* memory, bool device) {
   if (!memory) return cudaSuccess;
   const std::lock_guard lock(turn);
   reach_all();
+  if (!device) pinned.erase(static_cast<char*>(memory));
   char* start = static_cast<char*>(memory) - kHeader;
   if (device) machine.memory_left += *reinterpret_cast<size_t*>(start);
   std::free(start);
@@ -152,9 +166,18 @@ cudaError_t cudaMalloc(void** to, size_t bytes) { return allocate(to, bytes, tru
 cudaError_t cudaFree(void* memory) { return release(memory, true); }
 cudaError_t cudaMallocHost(void** to, size_t bytes) { return allocate(to, bytes, false); }
 cudaError_t cudaFreeHost(void* memory) { return release(memory, false); }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   const std::lock_guard lock(turn);
-  add(*stream->queue, [=] { return std::memcpy(to, from, bytes), cudaSuccess; });
+  Queue& queue = *stream->queue;
+  if (kind == cudaMemcpyHostToDevice && !is_pinned(from)) {
+    const auto* first = static_cast<const char*>(from);
+    add(queue, [=, taken = std::vector<char>(first, first + bytes)] {
+      return std::memcpy(to, taken.data(), bytes), cudaSuccess;
+    });
+    return cudaSuccess;
+  }
+  add(queue, [=] { return std::memcpy(to, from, bytes), cudaSuccess; });
+  if (kind == cudaMemcpyDeviceToHost && !is_pinned(to)) reach(queue, queue.queued);
   return cudaSuccess;
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {

@@ -60,6 +60,7 @@ cudaError_t cudaMalloc(void** to, size_t bytes);
 cudaError_t cudaFree(void* memory);
 cudaError_t cudaMallocHost(void** to, size_t bytes);
 cudaError_t cudaFreeHost(void* memory);
+/// Of the host's memory only what is pinned is copied later.
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind);
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream);
