@@ -83,7 +83,7 @@ Napi::Value run_session(const Napi::CallbackInfo& info) {
         if (sums) input->sums = record ? sums.get() : &given;
         return session->run(*input, out, &progress);
       },
-      [kept](Napi::Env) -> Napi::Value { return kept->Value(); });
+      [kept](Napi::Env) -> Napi::Value { return kept->Value(); }, !box->session->on_host());
 }
 
 /// availableMemory(handle) -> bytes that the session's device could still give; -1: not known
@@ -92,7 +92,8 @@ Napi::Value available_memory(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(bytes));
 }
 
-/// cudaDevices() -> { absence, devices: { name, capability, memory, refusal, bf16 }[] }; texts are empty where all is well
+/// cudaDevices() -> { absence, devices: { name, capability, memory, refusal, bf16 }[] }; texts are empty where all is
+/// well
 Napi::Value cuda_devices(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const cuda::Machine machine = find_cuda_devices();

@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <thread>
 
 namespace smhdr::addon {
 namespace {
@@ -42,6 +43,23 @@ class Task final : public Napi::AsyncWorker {
 
   Napi::Promise promise() const { return deferred_.Promise(); }
   std::shared_ptr<std::atomic<bool>> cancelled() const { return cancelled_; }
+
+  /// As Queue() does, on a thread of its own.
+  void start() {
+    const auto thread = std::make_shared<std::thread>();
+    const auto nothing = Napi::Function::New(Env(), [](const Napi::CallbackInfo&) {});
+    // Where Node ends before the work does, it is stopped and waited for.
+    const auto ended =
+        Napi::ThreadSafeFunction::New(Env(), nothing, "smhdr work", 0, 1, [thread, cancelled = cancelled_](Napi::Env) {
+          cancelled->store(true);
+          thread->join();
+        });
+    *thread = std::thread([this, ended] {
+      Execute();
+      ended.BlockingCall([this](Napi::Env env, Napi::Function) { OnWorkComplete(env, napi_ok); });
+      ended.Release();
+    });
+  }
 
  protected:
   void Execute() override {
@@ -105,13 +123,17 @@ std::shared_ptr<ThreadPool> shared_pool(int threads) {
 }
 
 Napi::Value start_task(Napi::Env env, const std::vector<Napi::Value>& hold, Napi::Value on_progress,
-                       std::function<Status(const Progress&)> work, std::function<Napi::Value(Napi::Env)> finish) {
+                       std::function<Status(const Progress&)> work, std::function<Napi::Value(Napi::Env)> finish,
+                       bool own_thread) {
   auto* task = new Task(env, hold, on_progress, std::move(work), std::move(finish));  // deletes itself when done
   Napi::Object handle = Napi::Object::New(env);
   handle.Set("promise", task->promise());
   handle.Set("cancel",
              Napi::Function::New(env, [flag = task->cancelled()](const Napi::CallbackInfo&) { flag->store(true); }));
-  task->Queue();
+  if (own_thread)
+    task->start();
+  else
+    task->Queue();
   return handle;
 }
 

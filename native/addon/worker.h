@@ -24,8 +24,10 @@ std::shared_ptr<ThreadPool> shared_pool(int threads);
 /// Starts `work` off the main thread and returns `{ promise, cancel() }` to JS.
 /// `hold`: JS values (typed arrays, ...) whose memory `work` uses; kept alive until it has finished.
 /// `on_progress`: a JS function called with a fraction in [0, 1] on the main thread, or undefined.
+/// `own_thread`: not one of libuv's, which are four, and with which all else waits while these wait for devices.
 /// `finish`: makes the promise's value, on the main thread, once work succeeded.
 Napi::Value start_task(Napi::Env env, const std::vector<Napi::Value>& hold, Napi::Value on_progress,
-                       std::function<Status(const Progress&)> work, std::function<Napi::Value(Napi::Env)> finish);
+                       std::function<Status(const Progress&)> work, std::function<Napi::Value(Napi::Env)> finish,
+                       bool own_thread = false);
 
 }  // namespace smhdr::addon

@@ -2,12 +2,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "network/composed.h"
 #include "ops/devices.h"
+#include "ops/memory.h"
 #include "smhdr/progress.h"
 
 namespace smhdr {
+namespace {
+
+/// One run computes, one copies. A third would gain nothing: copies are the shorter part.
+constexpr int kStagings = 2;
+
+const Error kOutOfMemory{ErrorCode::out_of_memory, "Not enough memory on the device; use smaller tiles."};
+
+}  // namespace
 
 Result<std::unique_ptr<Session>> Session::create(const ParameterMap& parameters, std::shared_ptr<ThreadPool> pool,
                                                  Precision precision, const std::string& device) {
@@ -38,6 +48,10 @@ Result<std::unique_ptr<Session>> Session::create(const ParameterMap& parameters,
     next += own.size();
   }
   if (Status status = memory.synchronize(); !status.ok()) return status.error();
+  for (int i = 0; i < kStagings && !memory.on_host(); ++i) {
+    session->stagings_.push_back(memory.make_staging());
+    session->idle_.push_back(session->stagings_.back().get());
+  }
   return session;
 }
 
@@ -45,43 +59,86 @@ Session::~Session() = default;
 
 const char* Session::device() const { return ops_->name(); }
 
+bool Session::on_host() const { return ops_->memory().on_host(); }
+
 int64_t Session::available_memory() {
   std::lock_guard lock(turn_);
   ops_->memory().enter();
-  return ops_->memory().available();
+  int64_t bytes = ops_->memory().available();
+  if (bytes < 0) return bytes;
+  for (const auto& staging : stagings_) bytes += staging->bytes();  // theirs again
+  return bytes;
+}
+
+const Composed* Session::compose(int exposures) {
+  if (!composed_ || composed_->exposures() != exposures) {
+    composed_ = nullptr;  // its memory is free again
+    composed_ = std::make_unique<Composed>(config_, parameters_, exposures, ops_->memory());
+    if (composed_->lacks_memory()) composed_ = nullptr;  // forward() can do without
+  }
+  return composed_.get();
 }
 
 Status Session::run(const ForwardInput& input, Tensor out, const Progress* progress) {
-  std::lock_guard lock(turn_);
   if (Status status = check_forward(config_, input); !status.ok()) return status;
-  const int exposures = static_cast<int>(input.exposures.size());
-  Memory& memory = ops_->memory();
-  memory.enter();
-  if (!composed_ || composed_->exposures() != exposures) {
-    composed_ = nullptr;  // its memory is free again
-    composed_ = std::make_unique<Composed>(config_, parameters_, exposures, memory);
-    if (composed_->lacks_memory()) composed_ = nullptr;  // forward() can do without
+  if (on_host()) {
+    std::lock_guard lock(turn_);
+    const Composed* composed = compose(static_cast<int>(input.exposures.size()));
+    return forward(config_, parameters_, *ops_, input, out, nullptr, progress, nullptr, composed);
   }
-  if (memory.on_host())
-    return forward(config_, parameters_, *ops_, input, out, nullptr, progress, nullptr, composed_.get());
+  Staging* staging;
+  {
+    std::unique_lock lock(idle_turn_);
+    given_back_.wait(lock, [&] { return !idle_.empty(); });
+    staging = idle_.back();
+    idle_.pop_back();
+  }
+  const Status status = run_on_device(input, out, progress, *staging);
+  {
+    const std::lock_guard lock(idle_turn_);
+    idle_.push_back(staging);
+  }
+  given_back_.notify_one();
+  if (!status.ok() && status.error().code == ErrorCode::out_of_memory) {
+    const std::scoped_lock lock(turn_, idle_turn_);
+    ops_->memory().enter();
+    for (Staging* idle : idle_) idle->reserve(0);  // smaller runs shall have what these hold
+  }
+  return status;
+}
 
-  const Error out_of_memory{ErrorCode::out_of_memory, "Not enough memory on the device; use smaller tiles."};
-  ForwardInput own = input;
-  std::vector<OnDevice> placed;
-  for (ConstTensor& exposure : own.exposures) {
-    placed.emplace_back(memory, exposure.data, exposure.size());
-    exposure.data = placed.back().data();
-    if (!exposure.data) return out_of_memory;
+Status Session::run_on_device(const ForwardInput& input, Tensor out, const Progress* progress, Staging& staging) {
+  Memory& memory = ops_->memory();
+  const int64_t pixels = input.exposures[0].pixels(), exposures = static_cast<int64_t>(input.exposures.size());
+  const int64_t floats = pixels * (6 * exposures + (input.mask.map ? 1 : 0) + 3);
+  if (!staging.fits(floats)) {
+    std::lock_guard lock(turn_);
+    memory.enter();
+    const bool enough = staging.reserve(floats);
+    if (Status status = staging.status(); !status.ok()) return status;
+    if (!enough) return kOutOfMemory;
   }
-  const OnDevice map(memory, input.mask.map, input.exposures[0].pixels());
-  const Buffer result(memory, out.size());
-  if (!result || (input.mask.map && !map.data())) return out_of_memory;
-  own.mask.map = map.data();
-  const Tensor own_out{result.data(), out.batch, out.height, out.width, out.channels};
-  const Status status = forward(config_, parameters_, *ops_, own, own_out, nullptr, progress, nullptr, composed_.get());
-  if (!status.ok()) return status;
-  memory.download(own_out.data, out.data, out.size());
-  return memory.synchronize();
+  ForwardInput own = input;
+  float* next = staging.data();
+  const auto place = [&](const float* values, int64_t count) {
+    staging.upload(values, next, count);
+    return std::exchange(next, next + count);
+  };
+  for (ConstTensor& exposure : own.exposures) exposure.data = place(exposure.data, exposure.size());
+  if (input.mask.map) own.mask.map = place(input.mask.map, pixels);
+  if (Status status = staging.status(); !status.ok()) return status;
+  {
+    std::lock_guard lock(turn_);
+    memory.enter();
+    const Composed* composed = compose(static_cast<int>(exposures));
+    staging.begin();
+    const Tensor own_out{next, out.batch, out.height, out.width, out.channels};
+    const Status status = forward(config_, parameters_, *ops_, own, own_out, nullptr, progress, nullptr, composed);
+    staging.end();
+    if (!status.ok()) return status;
+  }
+  staging.download(next, out.data, out.size());
+  return staging.status();
 }
 
 }  // namespace smhdr

@@ -11,6 +11,31 @@
 
 namespace smhdr {
 
+/// What one run takes to a device and brings back, copied beside the work of another: a place on the device, and copies
+/// in an order of their own. In turn: reserve, upload, begin, what computes, end, download. What is between begin() and
+/// end(), and reserve(), is like Memory's for the thread whose turn on the device it is; copies are for any one thread.
+class Staging {
+ public:
+  virtual ~Staging() = default;
+  /// Whether the place is for so many floats, and not for far more.
+  virtual bool fits(int64_t floats) const = 0;
+  /// Makes it so. False: there is not enough memory, and no place.
+  virtual bool reserve(int64_t floats) = 0;
+  /// The place, aligned to 64 bytes; null: none.
+  virtual float* data() const = 0;
+  virtual int64_t bytes() const = 0;
+  /// Into the place, once what end() saw is done. `from` may be changed or freed on return.
+  virtual void upload(const float* from, float* to, int64_t floats) = 0;
+  /// What is queued from now on finds what was uploaded.
+  virtual void begin() = 0;
+  /// What was queued until now may still use the place.
+  virtual void end() = 0;
+  /// Of the place, once what end() saw is done; waits for the copy.
+  virtual void download(const float* from, float* to, int64_t floats) = 0;
+  /// The first failure of a copy since the last call.
+  virtual Status status() = 0;
+};
+
 /// What is queued on a device is done in order, and what fails there shows at the next synchronize().
 class Memory {
  public:
@@ -36,6 +61,8 @@ class Memory {
   virtual Status synchronize() { return {}; }
   /// Bytes that could still be allocated; -1: not known.
   virtual int64_t available() const { return -1; }
+  /// Of a device that the host may not use; it must not outlive the memory. Null: on the host.
+  virtual std::unique_ptr<Staging> make_staging() { return nullptr; }
 };
 
 /// The host's own, for ops that compute on it.

@@ -61,6 +61,51 @@ void test_memory(Ops& ops) {
   CHECK(ops.finish().ok());
 }
 
+/// The copies wait for the kernels and the kernels for the copies, wherever one uses what is the other's.
+void test_staging(Ops& ops) {
+  Memory& memory = ops.memory();
+  const auto staging = memory.make_staging();
+  if (!CHECK(!staging == memory.on_host()) || !staging) return;
+  const int64_t count = (int64_t{5} << 19) + 3;  // several pinned pieces
+  const std::vector<float> first = counted(count), second(count, 5.0f);
+  const OnDevice zeros(memory, std::vector<float>(2 * count, 0.0f).data(), 2 * count);
+  {
+    const Buffer before(memory, 2 * count);
+    memory.copy(zeros.data(), before.data(), 2 * count);
+  }
+  CHECK(!staging->fits(2 * count) && staging->reserve(2 * count));  // it gets that memory
+  CHECK(staging->fits(2 * count) && !staging->fits(count) && !staging->fits(3 * count));
+  float *const in = staging->data(), *const out = in + count;
+  const Buffer kept(memory, count);
+  staging->upload(first.data(), in, count);
+  staging->begin();
+  memory.copy(in, kept.data(), count);
+  staging->end();
+  staging->upload(second.data(), in, count);
+  staging->begin();
+  memory.copy(in, out, count);
+  ops.scale(out, 1000, 2);
+  staging->end();
+  std::vector<float> got(count), expected = second;
+  std::fill_n(expected.begin(), 1000, 10.0f);
+  staging->download(out, got.data(), count);
+  CHECK(got == expected && read(memory, kept.data(), count) == first);
+  staging->upload(first.data(), in, count);
+  staging->begin();
+  memory.copy(in, out, count);
+  CHECK(read(memory, out, count) == first);  // nothing but begin() waited for the copy
+  staging->end();
+  // Who gets the place next finds no copy still under way.
+  staging->upload(first.data(), in, count);
+  CHECK(staging->reserve(0) && staging->bytes() == 0 && !staging->data());
+  const Buffer next(memory, 2 * count);
+  memory.copy(zeros.data(), next.data(), 2 * count);
+  CHECK(next.data() == in && ops.finish().ok());
+  staging->begin();  // whatever its stream still has to do
+  CHECK(read(memory, next.data(), count) == std::vector<float>(count, 0.0f));
+  CHECK(staging->status().ok() && ops.finish().ok());
+}
+
 void test_copy_pixels(Ops& ops) {
   Memory& memory = ops.memory();
   const std::vector<float> values = counted(2 * 7 * 9 * 5);
@@ -124,10 +169,12 @@ void test_lack_of_memory() {
 int main() {
   test_names();
   test_memory(*make_reference_ops());
+  test_staging(*make_reference_ops());
   test_copy_pixels(*make_reference_ops());
 #if defined(SMHDR_HAS_CUDA_SHIM)
   const auto shim = std::move(cuda::shim::make_ops(0, Precision::fp32).value());
   test_memory(*shim);
+  test_staging(*shim);
   test_copy_pixels(*shim);
   test_lack_of_memory();
 #else
@@ -138,6 +185,7 @@ int main() {
   if (find_cuda_devices().absence.empty()) {
     const auto device = std::move(cuda::gpu::make_ops(0, Precision::fp32).value());
     test_memory(*device);
+    test_staging(*device);
     test_copy_pixels(*device);
   }
 #endif

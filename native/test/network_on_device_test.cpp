@@ -1,11 +1,15 @@
 // Sessions and trainers on every device but the host, against the host's: on the CUDA shim, and on a GPU where there is
 // one.
+#include <atomic>
 #include <cmath>
 #include <functional>
 #include <random>
+#include <thread>
+#include <utility>
 
 #include "check.h"
 #include "ops/devices.h"
+#include "smhdr/progress.h"
 #include "smhdr/session.h"
 #include "smhdr/trainer.h"
 
@@ -213,6 +217,56 @@ void test_frozen(const Device& device, const Case& c) {
   CHECK(trainer->state().averages == trainer->state().parameters);
 }
 
+/// Runs of several threads, on one session and on another beside it, give what each gives alone.
+void test_runs_at_once(const std::vector<const Device*>& devices) {
+  std::vector<Problem> problems;
+  for (const int width : {8, 16, 8, 24}) problems.emplace_back(Case{"at once", 3, 8, width, 1});
+  std::vector<std::unique_ptr<Session>> sessions;
+  for (const Device* device : devices) {
+    auto created = Session::create(problems[0].parameters, std::move(device->ops(Precision::fp32).value()));
+    sessions.push_back(std::move(created.value()));
+  }
+  std::vector<std::vector<float>> expected;
+  for (size_t i = 0; i < problems.size(); ++i) {
+    problems[i].storage.back().assign(problems[i].storage.back().size(), 0.2f * static_cast<float>(i));  // no two alike
+    if (!done(sessions[0]->run(problems[i].input, problems[i].out), devices[0]->label)) return;
+    expected.push_back(std::exchange(problems[i].result, std::vector<float>(problems[i].result.size(), NAN)));
+    problems[i].out.data = problems[i].result.data();
+  }
+  for (int round = 0; round < 3; ++round) {
+    std::vector<std::thread> threads;
+    std::vector<Status> statuses(problems.size());
+    for (size_t i = 0; i < problems.size(); ++i)
+      threads.emplace_back(
+          [&, i] { statuses[i] = sessions[i % sessions.size()]->run(problems[i].input, problems[i].out); });
+    for (std::thread& thread : threads) thread.join();
+    for (size_t i = 0; i < problems.size(); ++i) {
+      CHECK(statuses[i].ok() && problems[i].result == expected[i]);
+      std::fill(problems[i].result.begin(), problems[i].result.end(), NAN);
+    }
+  }
+}
+
+/// A run that is stopped leaves a session as it was.
+void test_stopped_run(const Device& device) {
+  Problem problem({"stopped", 3, 8, 16, 1});
+  const auto session =
+      std::move(Session::create(problem.parameters, std::move(device.ops(Precision::fp32).value())).value());
+  if (!done(session->run(problem.input, problem.out), device.label)) return;
+  const std::vector<float> expected = problem.result;
+  std::atomic<bool> cancelled = true;
+  Progress progress;
+  progress.cancelled = &cancelled;
+  std::vector<float> other(problem.input.exposures[0].size(), 0.25f);
+  ForwardInput stopped = problem.input;
+  stopped.exposures[0].data = other.data();
+  for (int i = 0; i < 3; ++i) {
+    const Status status = session->run(stopped, problem.out, &progress);
+    CHECK(!status.ok() && status.error().code == ErrorCode::cancelled);
+    CHECK(session->run(problem.input, problem.out).ok() && problem.result == expected);
+  }
+}
+
 #if defined(SMHDR_HAS_CUDA_SHIM)
 /// What does not fit is refused, and the session goes on with what does.
 void test_lack_of_memory() {
@@ -244,12 +298,18 @@ int main() {
 #if defined(SMHDR_HAS_CUDA_SHIM)
   devices.push_back({"cuda (shim)", [](Precision precision) { return cuda::shim::make_ops(0, precision); }});
   test_lack_of_memory();
+  cuda_shim::machine.devices = 2;
+  const Device other{"cuda:1 (shim)", [](Precision precision) { return cuda::shim::make_ops(1, precision); }};
+  test_runs_at_once({&devices[0], &other});
+  cuda_shim::machine.devices = 1;
 #endif
   if (find_cuda_devices().absence.empty())
     devices.push_back({"cuda", [](Precision precision) { return make_ops("cuda", *pool(), precision); }});
   else
     ++skipped, std::printf("skipped cuda: %s\n", find_cuda_devices().absence.c_str());
   for (const Device& device : devices) {
+    test_runs_at_once({&device});
+    test_stopped_run(device);
     // Small pictures: the shim takes a second for what a processor does in a millisecond.
     test_session(device, {"three exposures", 3, 16, 24, 1}, Precision::fp32);
     test_session(device, {"three exposures", 3, 8, 16, 1}, Precision::bf16);

@@ -290,12 +290,15 @@ void test_prior(Shape s) {
   test({label("prior", s, 4),
         {random_values(pixels * 4)},
         pixels * 3,
-        [=](Ops& ops, const Values& p, float* to) { ops.prior({view(p[0], s, 4), view(prior, s, 6), view(to, s, 3)}); },
+        [=](Ops& ops, const Values& p, float* to) {
+          ops.prior({view(p[0], s, 4), view(prior, s, 6), view(to, s, 3)});
+        },
         [=](Ops& ops, const Values& p, const float* g, Values& d) {
           std::vector<float> out(pixels * 3);
           const PriorArgs args{view(p[0], s, 4), view(prior, s, 6), view(out.data(), s, 3)};
           ops.prior(args);
           ops.prior_backward({args, view(g, s, 3), view(d[0].data(), s, 4)});
+          CHECK(ops.finish().ok());  // `out` is used until then
         }});
 }
 

@@ -11,14 +11,14 @@ export interface WorkPlan {
   /** Bytes for the pixels of all brackets in work. */
   readonly pixelBytes: number;
   /**
-   * What each reconstructor is told that it may take. For the network the same for any number of jobs, for its tiles follow from it; the radiance
-   * merge gives the same pixels in any.
+   * What each reconstructor is told that it may take. For the network the same for any number of jobs, for its tiles follow from it, but
+   * shared out where several devices compute at once; the radiance merge gives the same pixels in any.
    */
   readonly engineBytes: number;
 }
 
 export interface WorkOptions {
-  /** Brackets in work at once. Default: for the network 2, one of which computes; else one per thread. */
+  /** Brackets in work at once. Default: for the network 2 a device, one of which computes; else one per thread. */
   readonly jobs?: number | undefined;
   /** Threads that compute, in all. Default: one per processor. */
   readonly threads?: number | undefined;
@@ -37,8 +37,15 @@ const LEAST_PIXEL_BYTES = 96 * MIB;
 /** The part of the memory that the network may work in: its tiles follow from it. */
 const ENGINE_SHARE = 1 / 2;
 
-/** @throws SmhdrError OUT_OF_MEMORY where not even one process fits, INVALID_ARGUMENT. */
-export function planWork(network: boolean, { jobs, threads, memory = DEFAULT_BATCH_MEMORY }: WorkOptions): WorkPlan {
+/**
+ * @param devices of the network, each with brackets of its own
+ * @throws SmhdrError OUT_OF_MEMORY where not even one process fits, INVALID_ARGUMENT.
+ */
+export function planWork(
+  network: boolean,
+  { jobs, threads, memory = DEFAULT_BATCH_MEMORY }: WorkOptions,
+  devices = 1,
+): WorkPlan {
   for (const [name, value] of Object.entries({ jobs, threads })) {
     if (value !== undefined && !(Number.isInteger(value) && value >= 1))
       throw new SmhdrError("INVALID_ARGUMENT", `${name}: expected a whole number, 1 or more; got ${value}.`);
@@ -57,14 +64,14 @@ export function planWork(network: boolean, { jobs, threads, memory = DEFAULT_BAT
       `memory: a batch needs at least ${needed} MiB; got ${Math.floor(memory / MIB)} MiB.`,
     );
   }
-  const wanted = jobs ?? (network ? 2 : cores);
+  const wanted = jobs ?? (network ? 2 * devices : cores);
   const chosen = Math.min(wanted, most);
   const pixelBytes = shared - chosen * PROCESS_BYTES;
   return {
     jobs: chosen,
     threads: network ? cores : Math.max(1, Math.floor(cores / chosen)),
     pixelBytes,
-    engineBytes: network ? engineBytes : pixelBytes,
+    engineBytes: network ? engineBytes / Math.min(devices, chosen) : pixelBytes,
   };
 }
 

@@ -10,7 +10,7 @@ export interface Executor {
   run(task: BracketTask, options: ExecuteOptions): Promise<TaskResult & { readonly attempts?: number }>;
   /** The journal knows the result of a task: what was kept of it elsewhere may go. */
   forget?(task: BracketTask): Promise<void>;
-  /** Seconds in which the network's engine computed so far; undefined where that is not known. */
+  /** Seconds in which the network's engine computed so far, of several the mean; undefined where that is not known. */
   engineSeconds(): number | undefined;
   close(): Promise<void>;
 }

@@ -18,7 +18,7 @@ export async function localExecutor(
       capacity: pool.plan.jobs + 1, // one is looked at while the others are in work
       remote: false,
       run: (task, runOptions) => pool.run(task, runOptions),
-      engineSeconds: () => (pool.network ? pool.engineSeconds : undefined),
+      engineSeconds: () => (pool.network ? pool.engineSeconds / pool.devices : undefined),
       close: () => pool.close(),
     };
     return { executor, plan: pool.plan, notes };

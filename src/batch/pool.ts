@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { readHeader } from "../bracket/decode.js";
+import type { NativeDevice } from "../engine/addon.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import { methodOf } from "../reconstruct/reconstructor.js";
 import { Room } from "../room.js";
@@ -16,8 +17,17 @@ export interface PoolRunOptions {
 /** A process that merges, and what it does at the moment. */
 interface Helper {
   readonly child: ChildProcess;
+  readonly lane: Lane;
   settle?: ((answer: FromProcess) => void) | undefined;
   onProgress?: PoolRunOptions["onProgress"];
+}
+
+/** What computes, for one bracket at a time. */
+interface Lane {
+  /** Where there are several. */
+  readonly device?: NativeDevice;
+  computing?: Helper | undefined;
+  readonly queue: Helper[];
 }
 
 /** How often to load the model where processes die of it. */
@@ -27,26 +37,29 @@ const PATIENCE = 10_000;
 
 /**
  * Merges brackets in processes of their own: what makes one of them die costs its bracket and no other. Reading, merging and
- * writing of different brackets overlap; the network's engine, which takes all threads, is used by one at a time. A bracket waits
- * until its pixels fit into what the others leave of the memory.
+ * writing of different brackets overlap; the network's engine, which takes all threads, is used by one at a time, or each of several
+ * devices is. A bracket waits until its pixels fit into what the others leave of the memory.
  */
 export class BracketPool {
-  readonly plan: WorkPlan;
-  /** Seconds in which the network's engine computed. */
+  plan: WorkPlan;
+  /** Seconds in which the network's engines computed. */
   engineSeconds = 0;
   /** Whether the engine is the network's, which one bracket at a time may use. */
   readonly network: boolean;
-  private readonly limits: ProcessLimits;
+  private limits: ProcessLimits;
   private readonly helpers = new Set<Helper>();
   private readonly idle: Helper[] = [];
-  private readonly places: Room;
-  private readonly pixels: Room;
-  private computing: Helper | undefined;
-  private readonly queue: Helper[] = [];
+  private places: Room;
+  private pixels: Room;
+  private lanes: readonly Lane[] = [{ queue: [] }];
   private closed = false;
 
   /** @throws SmhdrError as planWork does. */
-  constructor(settings: MergeSettings, options: WorkOptions) {
+  constructor(
+    settings: MergeSettings,
+    private readonly options: WorkOptions,
+    private readonly startProcess = forkProcess,
+  ) {
     this.network = methodOf(settings) === "network";
     this.plan = planWork(this.network, options);
     this.limits = { threads: this.plan.threads, memory: this.plan.engineBytes };
@@ -54,25 +67,44 @@ export class BracketPool {
     this.pixels = new Room(this.plan.pixelBytes);
   }
 
-  /** Loads the model, so that what is missing is known before the work; returns what people should know. Throws as Reconstructor.load. */
+  /** How many devices there are, as far as is known. */
+  get devices(): number {
+    return this.lanes.length;
+  }
+
+  /** Loads the model, so that what is missing is known before the work, and gives each of several devices brackets of its own; returns what people should know. Throws as Reconstructor.load. */
   async check(settings: MergeSettings): Promise<readonly string[]> {
     for (let tries = 1; ; tries++) {
-      const helper = this.idle.pop() ?? this.start();
+      const helper = this.idle.pop() ?? this.start(this.lanes[0]);
       const answer = await this.ask(helper, { kind: "load", settings, limits: this.limits });
-      if (answer.kind === "loaded") return answer.notes;
-      const died = answer.kind === "failed" && answer.code === "INTERNAL";
-      if (!died || tries === LOAD_TRIES) throw asError(answer);
+      if (answer.kind === "loaded") {
+        if (answer.devices.length > 1) {
+          await this.end(helper); // it holds all devices
+          this.shareOut(answer.devices);
+        }
+        return answer.notes;
+      }
+      if (!died(answer) || tries === LOAD_TRIES) throw asError(answer);
     }
   }
 
   /** @throws SmhdrError as mergeFiles does; CANCELLED; INTERNAL where the process died. */
   async run(task: BracketTask, { signal, onProgress }: PoolRunOptions = {}): Promise<TaskResult> {
     const merge = async (spill: boolean) => {
-      const helper = this.idle.pop() ?? this.start();
-      helper.onProgress = onProgress;
-      const answer = await this.ask(helper, { kind: "merge", task, limits: this.limits, spill }, signal);
-      if (answer.kind === "merged") return answer.result;
-      throw asError(answer);
+      const notes: string[] = [];
+      for (;;) {
+        const lane = this.freestLane();
+        const at = this.idle.findIndex((helper) => helper.lane === lane);
+        const helper = at < 0 ? this.start(lane) : this.idle.splice(at, 1)[0];
+        helper.onProgress = onProgress;
+        const limits = { ...this.limits, device: lane.device };
+        const answer = await this.ask(helper, { kind: "merge", task, limits, spill }, signal);
+        if (answer.kind === "merged") return { ...answer.result, notes: [...notes, ...answer.result.notes] };
+        // After some failures a device does nothing more for the process that had them; one that works for none does not load.
+        if (lane.device && answer.kind === "failed" && answer.code !== "CANCELLED" && (answer.load || died(answer)))
+          await this.end(helper);
+        if (!this.leaveOut(lane, answer, notes)) throw asError(answer);
+      }
     };
     const work = async () => {
       const { bytes, spill } = await this.need(task);
@@ -87,6 +119,38 @@ export class BracketPool {
     await Promise.all([...this.helpers].map((helper) => end(helper.child)));
   }
 
+  private shareOut(devices: readonly NativeDevice[]): void {
+    this.lanes = devices.map((device) => ({ device, queue: [] }));
+    this.plan = planWork(this.network, this.options, devices.length);
+    this.limits = { threads: this.plan.threads, memory: this.plan.engineBytes };
+    this.places = new Room(this.plan.jobs);
+    this.pixels = new Room(this.plan.pixelBytes);
+  }
+
+  /** The one whose processes merge the fewest brackets. */
+  private freestLane(): Lane {
+    const busy = (lane: Lane) =>
+      [...this.helpers].filter((helper) => helper.lane === lane && !this.idle.includes(helper)).length;
+    return this.lanes.reduce((best, lane) => (busy(lane) < busy(best) ? lane : best));
+  }
+
+  /** Whether `answer` says that a device does not work, and others are left to do its work. */
+  private leaveOut(lane: Lane, answer: FromProcess, notes: string[]): boolean {
+    if (!lane.device || answer.kind !== "failed" || !answer.load || answer.code === "CANCELLED") return false;
+    const others = this.lanes.filter((other) => other !== lane);
+    if (others.length === 0) return false;
+    if (others.length < this.lanes.length) notes.push(`${lane.device} is left out: ${answer.message}`);
+    this.lanes = others;
+    for (const helper of this.idle.filter((helper) => helper.lane === lane)) void this.end(helper);
+    return true;
+  }
+
+  private async end(helper: Helper): Promise<void> {
+    this.helpers.delete(helper);
+    if (this.idle.includes(helper)) this.idle.splice(this.idle.indexOf(helper), 1);
+    await end(helper.child);
+  }
+
   private async need({ photographs, settings }: BracketTask) {
     const room = this.plan.pixelBytes;
     try {
@@ -98,18 +162,18 @@ export class BracketPool {
     }
   }
 
-  private start(): Helper {
+  private start(lane: Lane): Helper {
     if (this.closed) throw new SmhdrError("INTERNAL", "The pool of processes was closed.");
     // One thread for libvips, zlib and the engine's caller: the engine brings its own.
-    const helper: Helper = { child: startProcess(this.network ? 1 : this.limits.threads) };
+    const helper: Helper = { lane, child: this.startProcess(this.network ? 1 : this.limits.threads) };
     this.helpers.add(helper);
     const { child } = helper;
     child.on("message", (message: FromProcess) => this.hear(helper, message));
     const gone = (how: string) => {
       this.helpers.delete(helper);
       if (this.idle.includes(helper)) this.idle.splice(this.idle.indexOf(helper), 1);
-      if (this.queue.includes(helper)) this.queue.splice(this.queue.indexOf(helper), 1);
-      if (this.computing === helper) this.grantNext();
+      if (lane.queue.includes(helper)) lane.queue.splice(lane.queue.indexOf(helper), 1);
+      if (lane.computing === helper) grantNext(lane);
       helper.settle?.({ kind: "failed", code: "INTERNAL", message: `The process that merged it ended (${how}).` });
     };
     child.on("exit", (code, signal) => gone(signal ?? `exit code ${code}`)).on("error", (error) => gone(error.message));
@@ -117,21 +181,17 @@ export class BracketPool {
   }
 
   private hear(helper: Helper, message: FromProcess): void {
+    const { lane } = helper;
     if (message.kind === "progress") helper.onProgress?.(message.fraction);
     else if (message.kind === "wait") {
-      this.queue.push(helper);
-      if (!this.computing) this.grantNext();
+      lane.queue.push(helper);
+      if (!lane.computing) grantNext(lane);
     } else if (message.kind === "computed") {
       this.engineSeconds += message.seconds;
-      const at = this.queue.indexOf(helper);
-      if (at >= 0) this.queue.splice(at, 1); // stopped before its turn came
-      if (this.computing === helper) this.grantNext();
+      const at = lane.queue.indexOf(helper);
+      if (at >= 0) lane.queue.splice(at, 1); // stopped before its turn came
+      if (lane.computing === helper) grantNext(lane);
     } else helper.settle?.(message);
-  }
-
-  private grantNext(): void {
-    this.computing = this.queue.shift();
-    if (this.computing) send(this.computing.child, { kind: "turn" });
   }
 
   private async ask(helper: Helper, message: ToProcess, signal?: AbortSignal): Promise<FromProcess> {
@@ -158,6 +218,15 @@ export class BracketPool {
   }
 }
 
+function grantNext(lane: Lane): void {
+  lane.computing = lane.queue.shift();
+  if (lane.computing) send(lane.computing.child, { kind: "turn" });
+}
+
+function died(answer: FromProcess): boolean {
+  return answer.kind === "failed" && answer.code === "INTERNAL";
+}
+
 function send(child: ChildProcess, message: ToProcess): void {
   if (child.connected) child.send(message, () => {}); // a process that died is heard of by its exit
 }
@@ -180,7 +249,7 @@ async function end(child: ChildProcess): Promise<void> {
 }
 
 /** Run uncompiled (by tsx, in tests), a process has to be taught TypeScript first. */
-function startProcess(threads: number): ChildProcess {
+function forkProcess(threads: number): ChildProcess {
   const compiled = !import.meta.url.endsWith(".ts");
   return fork(new URL(compiled ? "./process.js" : "./process.ts", import.meta.url), {
     execArgv: ["--expose-gc", ...(compiled ? [] : ["--import", import.meta.resolve("tsx")])],

@@ -25,28 +25,47 @@ let loaded: { readonly key: string; readonly reconstructor: Reconstructor } | un
 let controller = new AbortController();
 let grant = () => {};
 
-async function load(settings: MergeSettings, { threads, memory }: ProcessLimits): Promise<Reconstructor> {
-  const { method, model, device, precision, tile } = settings;
+/** The reconstructor could not be made ready. */
+class LoadFailure {
+  constructor(readonly cause: unknown) {}
+}
+
+async function load(settings: MergeSettings, limits: ProcessLimits): Promise<Reconstructor> {
+  const { method, model, precision, tile } = settings;
+  const { threads, memory, device = settings.device } = limits;
   const options = { method, model, device, precision, tile, threads, memory };
   const key = JSON.stringify(options);
-  if (loaded?.key !== key) loaded = { key, reconstructor: await Reconstructor.load(options) };
+  if (loaded?.key !== key) loaded = { key, reconstructor: await Reconstructor.load(options).catch(fail) };
   return loaded.reconstructor;
 }
 
-/** Waits until the engine is free for this process. */
+function fail(cause: unknown): never {
+  throw new LoadFailure(cause);
+}
+
+/** Runs that use the engine, and when it became theirs. */
+let running = 0;
+let start: Promise<number>;
+
+/** Waits until the engine is free for this process, which keeps it until none of its runs uses it. */
 async function turn<T>(work: () => Promise<T>): Promise<T> {
+  if (running++ === 0) start = waitForEngine();
+  const began = await start;
+  try {
+    return await work();
+  } finally {
+    if (--running === 0) await tell({ kind: "computed", seconds: (performance.now() - began) / 1000 });
+  }
+}
+
+async function waitForEngine(): Promise<number> {
   const { signal } = controller;
   const granted = new Promise<void>((resolve) => {
     grant = resolve;
   });
   await tell({ kind: "wait" });
   await Promise.race([granted, new Promise((resolve) => signal.addEventListener("abort", resolve))]);
-  const start = performance.now();
-  try {
-    return await work();
-  } finally {
-    await tell({ kind: "computed", seconds: (performance.now() - start) / 1000 });
-  }
+  return performance.now();
 }
 
 async function merge(task: BracketTask, limits: ProcessLimits, spill: boolean): Promise<TaskResult> {
@@ -98,13 +117,14 @@ async function answer(message: Extract<ToProcess, { kind: "load" | "merge" }>): 
   controller = new AbortController();
   const { limits } = message;
   if (message.kind === "load") {
-    const { notes } = await load(message.settings, limits);
-    return { kind: "loaded", notes: notes.map((note) => note.message) };
+    const { notes, devices } = await load(message.settings, limits);
+    return { kind: "loaded", notes: notes.map((note) => note.message), devices };
   }
   return { kind: "merged", result: await merge(message.task, limits, message.spill) };
 }
 
 function describe(error: unknown): Extract<FromProcess, { kind: "failed" }> {
+  if (error instanceof LoadFailure) return { ...describe(error.cause), load: true };
   const ours = error instanceof SmhdrError ? error : outOfMemory(error);
   if (ours) return { kind: "failed", code: ours.code, message: ours.message };
   return { kind: "failed", code: "INTERNAL", message: (error instanceof Error && error.stack) || String(error) };

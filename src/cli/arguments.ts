@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import { InvalidArgumentError, Option } from "commander";
-import type { NativeDevice } from "../engine/addon.js";
+import type { TrainingDevice } from "../engine/addon.js";
 import { type DeviceName, deviceNames, isDeviceName } from "../engine/select.js";
 
 /** "0,2,4" -> [0, 2, 4]. */
@@ -65,10 +65,10 @@ function parseDevice(text: string): DeviceName {
 
 /** --device of what trains: ONNX Runtime does not. */
 export function trainingDeviceOption(): Option {
-  return new Option("--device <name>", "what computes: cpu or cuda (cuda:1, ...)")
-    .argParser((text): NativeDevice => {
-      if (text === "cpu" || (text.startsWith("cuda") && isDeviceName(text))) return text as NativeDevice;
-      throw new InvalidArgumentError("Expected cpu or cuda (cuda:1, ...).");
+  return new Option("--device <name>", "what computes: cpu or cuda (cuda:1, ..., cuda:all)")
+    .argParser((text): TrainingDevice => {
+      if (text === "cpu" || (text.startsWith("cuda") && isDeviceName(text))) return text as TrainingDevice;
+      throw new InvalidArgumentError("Expected cpu or cuda (cuda:1, ..., cuda:all).");
     })
     .default("cpu");
 }

@@ -50,7 +50,7 @@ export interface Addon {
     tensors: Readonly<Record<string, StoredTensor>>,
     options: NativeTrainerOptions,
     threads: number,
-    device: NativeDevice,
+    device: TrainingDevice,
   ): { readonly handle: TrainerHandle; readonly stages: number; readonly device: string };
   trainStep(handle: TrainerHandle, batch: TrainingBatch): NativeTask<StepResult>;
   trainerState(handle: TrainerHandle): TrainerState;
@@ -119,6 +119,8 @@ export interface Addon {
 
 /** What the addon computes on; "cuda" is the first CUDA device that can be used. */
 export type NativeDevice = "cpu" | "cuda" | `cuda:${number}`;
+/** What trains: "cuda:all" shares every batch among the CUDA devices that can be used. */
+export type TrainingDevice = NativeDevice | "cuda:all";
 
 export interface CudaDevice {
   readonly name: string;

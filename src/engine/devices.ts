@@ -4,7 +4,7 @@ import { SmhdrError } from "../errors.js";
 import { type Addon, loadAddon } from "./addon.js";
 import type { Precision } from "./engine.js";
 import { listOnnxProviders } from "./onnx.js";
-import type { DeviceName } from "./select.js";
+import { type DeviceName, usableDevices } from "./select.js";
 
 /** Something that can do the computing. */
 export interface Device {
@@ -25,16 +25,26 @@ export interface Device {
 }
 
 /** CUDA's devices, or one line that says why there is none. */
-function cudaDevices(addon: Addon): Device[] {
-  const { absence, devices } = addon.cudaDevices();
+export function cudaDevices(addon: Pick<Addon, "cudaDevices">): Device[] {
+  const machine = addon.cudaDevices();
+  const { absence, devices } = machine;
   if (absence) return [{ name: "cuda", model: "none", unavailable: absence }];
-  return devices.map(({ name, capability, memory, refusal, bf16 }, index) => ({
-    name: `cuda:${index}`,
-    model: name,
-    ...(capability > 0 && { capability, memory }),
-    precisions: bf16 ? ["fp32", "bf16"] : ["fp32"],
-    ...(refusal && { unavailable: refusal }),
-  }));
+  const each = devices.map(
+    ({ name, capability, memory, refusal, bf16 }, index): Device => ({
+      name: `cuda:${index}`,
+      model: name,
+      ...(capability > 0 && { capability, memory }),
+      precisions: bf16 ? ["fp32", "bf16"] : ["fp32"],
+      ...(refusal && { unavailable: refusal }),
+    }),
+  );
+  const usable = usableDevices(machine);
+  if (usable.length < 2) return each;
+  const bf16 = usable.every((name) => devices[Number(name.slice(5))].bf16);
+  return [
+    ...each,
+    { name: "cuda:all", model: `${usable.join(", ")} together`, precisions: bf16 ? ["fp32", "bf16"] : ["fp32"] },
+  ];
 }
 
 /** The devices this machine has for the work, and what kept CUDA's from it. Throws ADDON_MISSING, as loadAddon does, where there is none at all. */

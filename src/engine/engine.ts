@@ -1,3 +1,4 @@
+import type { Note } from "../bracket/bracket.js";
 import type { NativeDevice } from "./addon.js";
 
 /** How matrix products are computed; bf16 rounds the factors to bfloat16 and sums in fp32. */
@@ -22,6 +23,8 @@ export interface EngineInput {
 export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((fraction: number) => void) | undefined;
+  /** Called when one of several devices is left out from now on. */
+  readonly onNote?: ((note: Note) => void) | undefined;
 }
 
 /** A loaded network on some device. */
@@ -29,10 +32,14 @@ export interface Engine {
   /** Such as "cpu (avx512)". */
   readonly device: string;
   /** The CUDA device that it computes on: what comes before the network can be computed there too. */
-  readonly cuda?: NativeDevice;
+  readonly cuda?: NativeDevice | undefined;
+  /** The devices it is made of, where there are several. */
+  readonly devices?: readonly NativeDevice[];
+  /** How many runs of one picture it has use for at once; default 1. */
+  readonly parallel?: number;
   /** Bytes of this machine's working memory for each pixel of a run, inputs and output included. */
   bytesPerPixel(exposures: number): number;
-  /** How many pixels a run may have, where the device has a memory of its own. */
+  /** How many pixels each run may have, where the device has a memory of its own. */
   pixelsAtOnce?(exposures: number): number;
   /** What does the work where the device's own memory is too small even for a small run. */
   substitute?(): Engine;

@@ -8,6 +8,9 @@ const liveFloats = (width: number) => 4 * width + 6;
 /** What goes in and comes out for a pixel. */
 const carriedFloats = (exposures: number) => 6 * exposures + 3;
 
+/** Runs of a CUDA device at once: one computes while what another brings or takes is copied (native/network/session.cpp). */
+const RUNS = 2;
+
 /** Of a CUDA device's free memory: kernels need some of their own. */
 const SHARE = 0.7;
 
@@ -36,10 +39,12 @@ export function createNativeEngine(
   return {
     ...engine,
     cuda: device,
+    parallel: RUNS,
     bytesPerPixel: (exposures) => 4 * carriedFloats(exposures),
     pixelsAtOnce(exposures) {
       const free = addon.availableMemory(handle);
-      return free < 0 ? Number.POSITIVE_INFINITY : Math.floor((SHARE * free) / engine.bytesPerPixel(exposures));
+      const bytesPerPixel = 4 * (liveFloats(width) + RUNS * carriedFloats(exposures));
+      return free < 0 ? Number.POSITIVE_INFINITY : Math.floor((SHARE * free) / bytesPerPixel);
     },
     substitute: () => createNativeEngine(model, threads, addon.cpuInfo().bf16 ? precision : "fp32"),
   };

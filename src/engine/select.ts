@@ -4,18 +4,21 @@ import type { Model } from "../model/model.js";
 import { exportOnnx } from "../model/onnx/export.js";
 import { decodeOnnx, type OnnxModel } from "../model/onnx/read.js";
 import { hasPrior } from "../model/prior.js";
-import { buildCommand, loadAddon, type NativeDevice } from "./addon.js";
+import { type Addon, buildCommand, loadAddon, type NativeDevice } from "./addon.js";
 import { checkAgreement } from "./agreement.js";
 import type { Engine, Precision } from "./engine.js";
 import { createNativeEngine } from "./native.js";
 import { createOnnxEngine, hasOnnxRuntime, ONNX_PROVIDERS, type OnnxProvider } from "./onnx.js";
+import { joinDevices } from "./several.js";
 import { asSmhdrError } from "./task.js";
 
+export const ALL = "cuda:all";
+
 /**
- * What can be asked to compute: "cuda" is the first CUDA device that can be used, "cuda:1" the one of that index; "onnx" is the
- * best that ONNX Runtime finds, "onnx:..." one of its providers.
+ * What can be asked to compute: "cuda" is the first CUDA device that can be used, "cuda:1" the one of that index, "cuda:all" all that
+ * can be used; "onnx" is the best that ONNX Runtime finds, "onnx:..." one of its providers.
  */
-export type DeviceName = "auto" | NativeDevice | "onnx" | `onnx:${OnnxProvider}`;
+export type DeviceName = "auto" | NativeDevice | typeof ALL | "onnx" | `onnx:${OnnxProvider}`;
 export const DEVICE_NAMES: readonly DeviceName[] = [
   "auto",
   "cpu",
@@ -26,11 +29,11 @@ export const DEVICE_NAMES: readonly DeviceName[] = [
 
 /** Whether `text` is a device's name; whether there is such a device is another question. */
 export function isDeviceName(text: string): text is DeviceName {
-  return (DEVICE_NAMES as readonly string[]).includes(text) || /^cuda:\d{1,3}$/.test(text);
+  return (DEVICE_NAMES as readonly string[]).includes(text) || /^cuda:(\d{1,3}|all)$/.test(text);
 }
 
 /** The names in words. */
-export const deviceNames = DEVICE_NAMES.join(", ").replace("cuda,", "cuda (cuda:1, ...),");
+export const deviceNames = DEVICE_NAMES.join(", ").replace("cuda,", "cuda (cuda:1, ..., cuda:all),");
 
 /** What "onnx" tries before the processor, by operating system. */
 const preferred: Readonly<Partial<Record<NodeJS.Platform, readonly OnnxProvider[]>>> = {
@@ -40,7 +43,7 @@ const preferred: Readonly<Partial<Record<NodeJS.Platform, readonly OnnxProvider[
 };
 
 /**
- * The engine for a model: the native one, on a CUDA device where there is one, or ONNX Runtime where that was asked for, where the model is an ONNX file or
+ * The engine for a model: the native one, on the CUDA devices where there are any, or ONNX Runtime where that was asked for, where the model is an ONNX file or
  * where the native addon is missing; the notes say why it is not what was asked for.
  * @throws SmhdrError ADDON_MISSING where there is neither addon nor ONNX Runtime; UNSUPPORTED for a device that this
  * version or this model cannot use, or a precision that it cannot; else as createNativeEngine and createOnnxEngine do.
@@ -57,20 +60,24 @@ export async function selectEngine(
   const notes: Note[] = [];
   const note = (message: string) => notes.push({ code: "engine", message });
   const native = isNative(device) ? device : undefined;
+  const make = (name: NativeDevice | typeof ALL) =>
+    name === ALL
+      ? allDevices(model as Model, threads, precision, note)
+      : nativeEngine(model as Model, threads, precision, name);
   if (native && native !== "cpu") {
     if (!("tensors" in model))
       throw new SmhdrError("UNSUPPORTED", `device: an ONNX model is computed on "onnx" devices; got "${device}".`);
-    return { engine: await nativeEngine(model, threads, precision, native), notes };
+    return { engine: await make(native), notes };
   }
   if ("tensors" in model && (device === "auto" || native)) {
     try {
       const found = native ?? chooseDevice();
       try {
-        return { engine: await nativeEngine(model, threads, precision, found), notes };
+        return { engine: await make(found), notes };
       } catch (error) {
         if (found === "cpu" || !(error instanceof SmhdrError) || error.code === "INVALID_ARGUMENT") throw error;
         note(`The processor computes, not ${found}: ${error.message}`);
-        return { engine: await nativeEngine(model, threads, precision, "cpu"), notes };
+        return { engine: await make("cpu"), notes };
       }
     } catch (error) {
       if (!(error instanceof SmhdrError && error.code === "ADDON_MISSING" && hasOnnxRuntime())) throw error;
@@ -94,16 +101,36 @@ export async function selectEngine(
 }
 
 /** Whether the native part computes on it. */
-export function isNative(device: DeviceName): device is NativeDevice {
+export function isNative(device: DeviceName): device is NativeDevice | typeof ALL {
   return device === "cpu" || device.startsWith("cuda");
 }
 
-/** "auto": a CUDA device where one can be used. */
-function chooseDevice(): NativeDevice {
-  const index = loadAddon()
-    .cudaDevices()
-    .devices.findIndex(({ refusal }) => refusal === "");
-  return index < 0 ? "cpu" : `cuda:${index}`;
+/** The CUDA devices that can be used. */
+export function usableDevices({ devices }: ReturnType<Addon["cudaDevices"]>): NativeDevice[] {
+  return devices.flatMap(({ refusal }, index) => (refusal === "" ? [`cuda:${index}` as const] : []));
+}
+
+/** "auto": the CUDA devices that can be used, where there are any. */
+export function chooseDevice(machine = loadAddon().cudaDevices()): NativeDevice | typeof ALL {
+  const usable = usableDevices(machine);
+  return usable.length > 1 ? ALL : (usable[0] ?? "cpu");
+}
+
+/** Those that cannot be used or disagree with the processor are left out. All compute in one precision, for one picture. */
+async function allDevices(
+  model: Model,
+  threads: number,
+  precision: Precision | "auto",
+  note: (message: string) => void,
+): Promise<Engine> {
+  const machine = loadAddon().cudaDevices();
+  const usable = usableDevices(machine);
+  if (usable.length === 0) {
+    const why = machine.absence || machine.devices.map(({ name, refusal }) => `${name}: ${refusal}`).join("; ");
+    throw new SmhdrError("UNSUPPORTED", `device: "${ALL}" cannot be used: ${why}.`);
+  }
+  const chosen = precision !== "auto" ? precision : usable.every(multipliesBf16) ? "bf16" : "fp32";
+  return joinDevices(usable, (device) => nativeEngine(model, threads, chosen, device), note);
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { Note } from "../bracket/bracket.js";
+import type { NativeDevice } from "../engine/addon.js";
 import type { Engine, Precision } from "../engine/engine.js";
 import { type DeviceName, selectEngine } from "../engine/select.js";
 import { exposureCounts, modelFor } from "../model/extractors.js";
@@ -16,6 +17,8 @@ export class LoadedNetwork {
     readonly counts: readonly number[],
     /** Whether it takes a merge beside the exposures. */
     readonly prior: boolean,
+    /** The devices that work on it together, where there are several. */
+    readonly devices: readonly NativeDevice[],
     private readonly makeEngine: (count: number) => Promise<Engine>,
   ) {}
 
@@ -33,6 +36,7 @@ export class LoadedNetwork {
       model.name,
       counts,
       "tensors" in model ? hasPrior(model.tensors) : model.prior,
+      engine.devices ?? [],
       async (count) => (await selectEngine(weights(count), device, threads, precision)).engine,
     );
     network.engines.set(model.exposures, Promise.resolve(engine));

@@ -41,6 +41,18 @@ const MERGE_SHARE = 0.02;
 /** The most stops from one exposure to the next that networks with a prior are given where a bracket leaves a choice. */
 const WIDEST_STEP = 4.5;
 
+/**
+ * Tiles that shall fit into memory where several can be in work. The same for any number of devices: the tiles follow from it, and
+ * from them the picture's bits.
+ */
+const TILES_IN_MEMORY = 4;
+
+/** Side of the tiles that are not made smaller for it. */
+const LEAST_SHARED_TILE = 512;
+
+/** Of a pixel of a tile that waits to be blended. */
+const RESULT_BYTES = 12;
+
 /** What the process needs besides pixels. */
 const BASE_BYTES = 200 * 1024 ** 2;
 
@@ -114,12 +126,13 @@ export async function reconstructPicture(
   options: NetworkOptions,
 ): Promise<Float32Array> {
   const { width, height } = size;
-  const byMemory = (options.memory - width * height * 12 - BASE_BYTES) / engine.bytesPerPixel(samplers.length);
+  const room = options.memory - width * height * RESULT_BYTES - BASE_BYTES;
+  const byMemory = room / engine.bytesPerPixel(samplers.length);
   const note = (message: string) => options.onNote?.({ code: "engine", message });
   let pixelsAtOnce = Math.floor(Math.min(byMemory, engine.pixelsAtOnce?.(samplers.length) ?? byMemory));
   for (;;) {
     try {
-      return await reconstructTiles(size, samplers, engine, options, pixelsAtOnce);
+      return await reconstructTiles(size, samplers, engine, options, { pixelsAtOnce, room });
     } catch (error) {
       if (!engine.substitute || !(error instanceof SmhdrError && error.code === "OUT_OF_MEMORY")) throw error;
       pixelsAtOnce = Math.floor(Math.min(pixelsAtOnce, width * height) / 2);
@@ -132,15 +145,30 @@ export async function reconstructPicture(
   }
 }
 
+/** How many pixels a run may have, and bytes for all that are in work. */
+interface Limits {
+  readonly pixelsAtOnce: number;
+  readonly room: number;
+}
+
+/** As many tiles at once as the engine has use for and memory allows; they are blended in their order, whichever ends first. */
 async function reconstructTiles(
   { width, height }: { readonly width: number; readonly height: number },
   samplers: readonly Sampler[],
   engine: Engine,
-  { tile, signal, onProgress, turn = (work) => work(), onTiles }: NetworkOptions,
-  pixelsAtOnce: number,
+  { tile, signal, onProgress, turn = (work) => work(), onTiles, onNote }: NetworkOptions,
+  { pixelsAtOnce, room }: Limits,
 ): Promise<Float32Array> {
-  const plan = planTiles(width, height, pixelsAtOnce, tile);
-  onTiles?.(plan.tiles.length);
+  const { parallel = 1 } = engine;
+  const pixelsInWork = room / (engine.bytesPerPixel(samplers.length) + RESULT_BYTES);
+  let plan = planTiles(width, height, pixelsAtOnce, tile);
+  if (plan.tiles.length > 1 && tile === "auto" && parallel > 1) {
+    const shared = Math.max(pixelsInWork / TILES_IN_MEMORY, LEAST_SHARED_TILE ** 2);
+    plan = planTiles(width, height, Math.min(pixelsAtOnce, shared), tile);
+  }
+  const { tiles, samples } = plan;
+  const atOnce = Math.max(1, Math.min(parallel, Math.floor(pixelsInWork / (tiles[0].width * tiles[0].height))));
+  onTiles?.(tiles.length);
 
   const read = (regions: readonly Region[]) =>
     samplers.map((sampler) => {
@@ -151,28 +179,62 @@ async function reconstructTiles(
       }
       return out;
     });
-  const sampled = plan.samples.reduce((sum, r) => sum + r.width * r.height, 0);
-  const total = plan.tiles.reduce((sum, r) => sum + r.width * r.height, sampled);
+  const sampled = samples.reduce((sum, r) => sum + r.width * r.height, 0);
+  const total = tiles.reduce((sum, r) => sum + r.width * r.height, sampled);
   let done = 0;
+  const parts = new Map<readonly Region[], number>();
+  const stop = new AbortController();
+  const stopped = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
   const run = async (regions: readonly Region[], record: boolean) => {
     const share = regions.reduce((sum, r) => sum + r.width * r.height, 0);
     const [{ width, height }] = regions;
     const input = { exposures: read(regions), batch: regions.length, height, width, record };
-    const result = await turn(() =>
-      engine.run(input, { signal, onProgress: (fraction) => onProgress?.((done + fraction * share) / total) }),
-    );
+    parts.set(regions, 0);
+    // A tile that another device begins anew does not go back.
+    const progressed = (fraction: number) => {
+      const before = parts.get(regions);
+      if (before === undefined) return;
+      parts.set(regions, Math.max(before, fraction * share));
+      onProgress?.([...parts.values()].reduce((sum, part) => sum + part, done) / total);
+    };
+    const result = await turn(() => engine.run(input, { signal: stopped, onProgress: progressed, onNote }));
+    parts.delete(regions);
     done += share;
     return result;
   };
 
   engine.clearSums();
-  if (plan.samples.length > 0) await run(plan.samples, true);
+  if (samples.length > 0) await run(samples, true);
   const data = new Float32Array(width * height * 3);
-  const covered = plan.tiles.length > 1 ? new Float32Array(width * height) : undefined;
-  for (const region of plan.tiles) {
-    throwIfAborted(signal);
-    blend(await run([region], false), region, { width, height }, data, covered);
-  }
+  const covered = tiles.length > 1 ? new Float32Array(width * height) : undefined;
+  const running: Promise<void>[] = [];
+  const ended = new Map<number, Float32Array>();
+  let blended = 0;
+  const one = async (index: number) => {
+    ended.set(index, await run([tiles[index]], false));
+    for (let result = ended.get(blended); result; result = ended.get(blended)) {
+      blend(result, tiles[blended], { width, height }, data, covered);
+      ended.delete(blended++);
+    }
+  };
+  const lane = async () => {
+    while (running.length < tiles.length) {
+      throwIfAborted(stopped);
+      const index = running.length;
+      // No device gets so far ahead of another that more results wait than there is memory for.
+      if (index < blended + 2 * atOnce) running.push(one(index));
+      await running[index < running.length ? index : blended];
+    }
+  };
+  let failure: unknown;
+  const lanes = Array.from({ length: Math.min(atOnce, tiles.length) }, () =>
+    lane().catch((error) => {
+      if (!stop.signal.aborted) failure = error;
+      stop.abort();
+    }),
+  );
+  await Promise.all(lanes);
+  if (stop.signal.aborted) throw failure;
   engine.clearSums();
   if (covered) for (let p = 0; p < covered.length; p++) for (let c = 0; c < 3; c++) data[3 * p + c] /= covered[p];
   return data;

@@ -1,7 +1,7 @@
 import type { Bracket, Note } from "../bracket/bracket.js";
 import { buildCommand, hasAddon, type NativeDevice } from "../engine/addon.js";
 import type { Precision } from "../engine/engine.js";
-import { type DeviceName, isNative } from "../engine/select.js";
+import { ALL, type DeviceName, isNative } from "../engine/select.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
 import { loadModel } from "../model/model.js";
@@ -23,8 +23,8 @@ export interface ReconstructorOptions {
   /** A model's name or file (.safetensors, .onnx); only for the network. */
   readonly model?: string | undefined;
   /**
-   * What computes. Default: auto; for a network the native part (a CUDA device where there is one) or ONNX Runtime, for the radiance
-   * merge the processor.
+   * What computes. Default: auto; for a network the native part (the CUDA devices where there are any) or ONNX Runtime, for the
+   * radiance merge the processor.
    */
   readonly device?: DeviceName | undefined;
   /** Threads to use, at least 1. Default: one per processor. */
@@ -61,6 +61,7 @@ export function methodOf({ method }: ReconstructorOptions): Method {
 
 /** What merges without a network: a CUDA device only where it was asked for. */
 function mergeDevice(device: DeviceName = "auto"): NativeDevice {
+  if (device === ALL) return "cuda";
   return device !== "auto" && isNative(device) ? device : "cpu";
 }
 
@@ -72,6 +73,11 @@ export class Reconstructor {
     /** What a person should know about how this computes. */
     readonly notes: readonly Note[] = [],
   ) {}
+
+  /** The devices that work on a bracket together, where there are several. */
+  get devices(): readonly NativeDevice[] {
+    return this.network?.devices ?? [];
+  }
 
   /**
    * Makes ready what `run` needs, so that what is missing is known before the work.

@@ -4,6 +4,7 @@
 
 #include "ops/cuda/cuda_ops.h"
 #include "ops/cuda/memory.h"
+#include "ops/cuda/staging.h"
 
 namespace smhdr::cuda::SMHDR_CUDA_TARGET {
 
@@ -35,15 +36,65 @@ __global__ void scale_kernel(float* values, float factor, int64_t count) {
 
 }  // namespace
 
+PinnedCopies::~PinnedCopies() {
+  for (Piece& piece : pieces_) {
+    if (piece.data) cudaFreeHost(piece.data);
+    if (piece.copied) cudaEventDestroy(piece.copied);
+  }
+}
+
+cudaError_t PinnedCopies::pin() {
+  cudaError_t error = cudaSuccess;
+  for (Piece& piece : pieces_) {
+    void* data = piece.data;
+    if (!data) error = cudaMallocHost(&data, kPinned * sizeof(float));
+    piece.data = static_cast<float*>(data);
+    if (error == cudaSuccess && !piece.copied) error = cudaEventCreateWithFlags(&piece.copied, cudaEventDisableTiming);
+    if (error != cudaSuccess) break;
+  }
+  return error;
+}
+
+cudaError_t PinnedCopies::upload(const void* from, void* to, size_t bytes, cudaStream_t queue) {
+  constexpr size_t kPiece = kPinned * sizeof(float);
+  cudaError_t error = pin();
+  for (size_t at = 0, turn = 0; at < bytes && error == cudaSuccess; at += kPiece, ++turn) {
+    const Piece& piece = pieces_[turn % 2];
+    const size_t size = std::min(kPiece, bytes - at);
+    // An event that was never recorded counts as done.
+    error = cudaEventSynchronize(piece.copied);
+    std::memcpy(piece.data, static_cast<const char*>(from) + at, size);
+    if (error == cudaSuccess)
+      error = cudaMemcpyAsync(static_cast<char*>(to) + at, piece.data, size, cudaMemcpyHostToDevice, queue);
+    if (error == cudaSuccess) error = cudaEventRecord(piece.copied, queue);
+  }
+  return error;
+}
+
+cudaError_t PinnedCopies::download(const float* from, float* to, int64_t floats, cudaStream_t queue) {
+  cudaError_t error = pin();
+  const auto bytes_at = [&](int64_t at) { return std::min(kPinned, floats - at) * sizeof(float); };
+  const auto begin = [&](int64_t at) {
+    const Piece& piece = pieces_[at / kPinned % 2];
+    if (error == cudaSuccess)
+      error = cudaMemcpyAsync(piece.data, from + at, bytes_at(at), cudaMemcpyDeviceToHost, queue);
+    if (error == cudaSuccess) error = cudaEventRecord(piece.copied, queue);
+  };
+  if (floats > 0) begin(0);
+  for (int64_t at = 0; at < floats && error == cudaSuccess; at += kPinned) {
+    if (at + kPinned < floats) begin(at + kPinned);
+    const Piece& piece = pieces_[at / kPinned % 2];
+    if (error == cudaSuccess) error = cudaEventSynchronize(piece.copied);
+    if (error == cudaSuccess) std::memcpy(to + at, piece.data, bytes_at(at));
+  }
+  return error;
+}
+
 DeviceMemory::~DeviceMemory() {
   device_.enter();
   (void)device_.synchronise();
   free_unused();
   for (const auto& [data, bytes] : used_) cudaFree(data);
-  for (Pinned& piece : pinned_) {
-    if (piece.data) cudaFreeHost(piece.data);
-    if (piece.copied) cudaEventDestroy(piece.copied);
-  }
 }
 
 float* DeviceMemory::allocate(int64_t floats) {
@@ -99,53 +150,16 @@ void DeviceMemory::fail_allocation() {
   device_.keep(Error{ErrorCode::out_of_memory, "Not enough memory on the device."});
 }
 
-bool DeviceMemory::pin() {
-  for (Pinned& piece : pinned_) {
-    if (!piece.data) {
-      void* data = nullptr;
-      device_.keep(cudaMallocHost(&data, kPinned * sizeof(float)), "pinned memory");
-      piece.data = static_cast<float*>(data);
-    }
-    if (!piece.copied) device_.keep(cudaEventCreateWithFlags(&piece.copied, cudaEventDisableTiming), "event");
-  }
-  return !device_.failed();
-}
-
 void DeviceMemory::upload_bytes(const void* from, void* to, size_t bytes) {
-  if (device_.failed() || !pin()) return;
-  constexpr size_t kPiece = kPinned * sizeof(float);
-  for (size_t at = 0, turn = 0; at < bytes; at += kPiece, ++turn) {
-    const Pinned& piece = pinned_[turn % 2];
-    const size_t size = std::min(kPiece, bytes - at);
-    // An event that was never recorded counts as done.
-    device_.keep(cudaEventSynchronize(piece.copied), "copy to the device");
-    std::memcpy(piece.data, static_cast<const char*>(from) + at, size);
-    device_.keep(
-        cudaMemcpyAsync(static_cast<char*>(to) + at, piece.data, size, cudaMemcpyHostToDevice, device_.queue()),
-        "copy to the device");
-    device_.keep(cudaEventRecord(piece.copied, device_.queue()), "copy to the device");
-  }
+  if (!device_.failed()) device_.keep(copies_.upload(from, to, bytes, device_.queue()), "copy to the device");
 }
 
 void DeviceMemory::download(const float* from, float* to, int64_t floats) {
-  if (!device_.failed() && pin()) {
-    const auto bytes_at = [&](int64_t at) { return std::min(kPinned, floats - at) * sizeof(float); };
-    const auto begin = [&](int64_t at) {
-      const Pinned& piece = pinned_[at / kPinned % 2];
-      device_.keep(cudaMemcpyAsync(piece.data, from + at, bytes_at(at), cudaMemcpyDeviceToHost, device_.queue()),
-                   "copy to the host");
-      device_.keep(cudaEventRecord(piece.copied, device_.queue()), "copy to the host");
-    };
-    if (floats > 0) begin(0);
-    for (int64_t at = 0; at < floats; at += kPinned) {
-      if (at + kPinned < floats) begin(at + kPinned);
-      const Pinned& piece = pinned_[at / kPinned % 2];
-      device_.keep(cudaEventSynchronize(piece.copied), "copy to the host");
-      std::memcpy(to + at, piece.data, bytes_at(at));
-    }
-  }
+  if (!device_.failed()) device_.keep(copies_.download(from, to, floats, device_.queue()), "copy to the host");
   if (device_.failed()) std::fill_n(to, floats, NAN);
 }
+
+std::unique_ptr<Staging> DeviceMemory::make_staging() { return std::make_unique<DeviceStaging>(device_, *this); }
 
 void DeviceMemory::copy(const float* from, float* to, int64_t floats) {
   if (device_.failed()) return;

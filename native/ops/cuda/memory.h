@@ -1,5 +1,4 @@
-// A device's memory for tensors: allocations are kept and given again, and copies to and from the host go through two
-// pinned pieces, so that the device copies one while the host fills or empties the other.
+// A device's memory for tensors: allocations are kept and given again.
 #pragma once
 
 #include <map>
@@ -8,6 +7,27 @@
 #include "ops/memory.h"
 
 namespace smhdr::cuda::SMHDR_CUDA_TARGET {
+
+/// Copies through two pinned pieces, so that the device copies one while the host fills or empties the other.
+class PinnedCopies {
+ public:
+  PinnedCopies() = default;
+  ~PinnedCopies();
+  PinnedCopies(const PinnedCopies&) = delete;
+  /// `from` may be changed or freed on return.
+  cudaError_t upload(const void* from, void* to, size_t bytes, cudaStream_t queue);
+  /// Waits for the copy. An error leaves `to` undefined.
+  cudaError_t download(const float* from, float* to, int64_t floats, cudaStream_t queue);
+
+ private:
+  struct Piece {
+    float* data = nullptr;
+    cudaEvent_t copied = nullptr;
+  };
+  cudaError_t pin();
+
+  Piece pieces_[2];
+};
 
 class DeviceMemory final : public Memory {
  public:
@@ -27,21 +47,17 @@ class DeviceMemory final : public Memory {
   void fail_allocation() override;
   Status synchronize() override { return device_.synchronise(); }
   int64_t available() const override;
+  std::unique_ptr<Staging> make_staging() override;
   /// Gives back what is kept to be given again.
   void free_unused();
 
  private:
-  struct Pinned {
-    float* data = nullptr;
-    cudaEvent_t copied = nullptr;
-  };
-  bool pin();
 
   Device& device_;
   std::multimap<size_t, void*> unused_;  // by bytes
   std::map<void*, size_t> used_;
   size_t unused_bytes_ = 0;
-  Pinned pinned_[2];
+  PinnedCopies copies_;
 };
 
 }  // namespace smhdr::cuda::SMHDR_CUDA_TARGET

@@ -4,6 +4,12 @@
 
 namespace smhdr::cuda::SMHDR_CUDA_TARGET {
 
+Error take_error(cudaError_t error, const char* what) {
+  cudaGetLastError();
+  return {error == cudaErrorMemoryAllocation ? ErrorCode::out_of_memory : ErrorCode::internal,
+          std::string("CUDA, ") + what + ": " + cudaGetErrorString(error) + "."};
+}
+
 Result<std::unique_ptr<Device>> Device::open(int index) {
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess)
@@ -31,10 +37,7 @@ Device::~Device() {
 }
 
 void Device::keep(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  cudaGetLastError();  // it is kept here: the next call must not tell of it again
-  keep(Error{error == cudaErrorMemoryAllocation ? ErrorCode::out_of_memory : ErrorCode::internal,
-             std::string("CUDA, ") + what + ": " + cudaGetErrorString(error) + "."});
+  if (error != cudaSuccess) keep(take_error(error, what));
 }
 
 void Device::keep(Error error) {

@@ -12,6 +12,9 @@
 
 namespace smhdr::cuda::SMHDR_CUDA_TARGET {
 
+/// Takes the error from the runtime, so that the next call does not tell of it again.
+Error take_error(cudaError_t error, const char* what);
+
 class Device {
  public:
   /// `index` counts CUDA's devices. The error says what is missing.
@@ -25,7 +28,8 @@ class Device {
   void free_scratch() {
     if (block_ == 0 && offset_ == 0) release();
   }
-  /// Everything is queued here, in order.
+  int index() const { return index_; }
+  /// Everything is queued here, in order, but the copies of a DeviceStaging.
   cudaStream_t queue() const { return queue_; }
   const std::string& name() const { return name_; }
   /// Compute capability, 90 for 9.0.
@@ -104,7 +108,9 @@ void launch(Device& device, void (*kernel)(Parameters...), dim3 grid, dim3 block
       },
       values);
 #else
-  device.keep(smhdr::cuda_shim::launch([&] { std::apply(kernel, values); }, grid, block, shared_bytes), "launch");
+  device.keep(smhdr::cuda_shim::launch([kernel, values] { std::apply(kernel, values); }, grid, block, shared_bytes,
+                                       device.queue()),
+              "launch");
 #endif
 }
 
