@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains what models/smhdr-s.safetensors last went through, to the bit on the same kind of processor:
-#   scripts/train-smhdr-s.sh DATA OUT
+# Trains what models/smhdr-s.safetensors last went through (parts 6 and 7 of its card), to the bit on the same kind of processor:
+#   npm run build && scripts/train-smhdr-s.sh DATA OUT
 # DATA holds hdri/*.hdr and exr/*.exr; the images of the public test set among them are left out. OUT/smhdr-s.safetensors is the
 # model. Begun again, it goes on where it was stopped. What it begins with is in the repository's history.
 set -euo pipefail
@@ -37,12 +37,14 @@ part() {
 
 start=$out/start.safetensors
 git show 343ad44:models/smhdr-s.safetensors > "$start"
+git show 8498b60:models/smhdr-s.safetensors > "$out/before.safetensors"
 validation 3 2 3
 if [ -e "$out/body/checkpoint.safetensors" ]; then from=(); else from=(--model "$start"); fi
 part body train "${from[@]}" --config models/smhdr-s.training.json --data "$out/validation-3" --synthesize "${sources[@]}"
 
-model=$out/body/model.safetensors
-for exposures in 2 5 7 4 9; do
+model=$out/average.safetensors
+node scripts/average-models.mjs "$out/before.safetensors" "$out/body/model.safetensors" "$model"
+for exposures in 2 5 7; do
   case $exposures in 2) spacing=(2 3) ;; 4 | 5) spacing=(1.5 2) ;; *) spacing=(1) ;; esac
   validation $exposures "${spacing[@]}"
   part $exposures finetune --model "$model" --exposures $exposures --config models/smhdr-s.extractors.json \

@@ -52,7 +52,6 @@ class DeviceMemory final : public Memory {
   void free_unused();
 
  private:
-
   Device& device_;
   std::multimap<size_t, void*> unused_;  // by bytes
   std::map<void*, size_t> used_;
