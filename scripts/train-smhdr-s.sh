@@ -44,8 +44,8 @@ part body train "${from[@]}" --config models/smhdr-s.training.json --data "$out/
 
 model=$out/average.safetensors
 node scripts/average-models.mjs "$out/before.safetensors" "$out/body/model.safetensors" "$model"
-for exposures in 2 5 7; do
-  case $exposures in 2) spacing=(2 3) ;; 4 | 5) spacing=(1.5 2) ;; *) spacing=(1) ;; esac
+for exposures in 2 5; do
+  case $exposures in 2) spacing=(2 3) ;; *) spacing=(1.5 2) ;; esac
   validation $exposures "${spacing[@]}"
   part $exposures finetune --model "$model" --exposures $exposures --config models/smhdr-s.extractors.json \
     --data "$out/validation-$exposures" --synthesize "${sources[@]}"

@@ -9,6 +9,7 @@ import { createNativeEngine } from "../../src/engine/native.js";
 import { muLaw } from "../../src/measure/mu-law.js";
 import { psnr } from "../../src/measure/psnr.js";
 import { loadModel } from "../../src/model/model.js";
+import { hasPrior } from "../../src/model/prior.js";
 import { bestCount, chooseExposures } from "../../src/reconstruct/network.js";
 import { ExposureSampler } from "../../src/reconstruct/sampler.js";
 
@@ -26,7 +27,7 @@ for (const name of values.models.split(",")) {
     const files = (await readdir(join(folder, scene))).filter((file) => /\.(jpe?g|png|tiff?)$/i.test(file));
     if (files.length < model.exposures) continue;
     const bracket = await readBracket(files.map((file) => join(folder, scene, file)));
-    if (bestCount(bracket, [model.exposures]) === undefined) continue;
+    if (bestCount(bracket, { counts: [model.exposures], prior: hasPrior(model.tensors) }) === undefined) continue;
     const side = (length: number) => Math.min(size, Math.floor(length / 8) * 8);
     const [width, height] = [side(bracket.width), side(bracket.height)];
     const region = { x: (bracket.width - width) >> 1, y: (bracket.height - height) >> 1, width, height };

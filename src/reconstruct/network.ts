@@ -38,8 +38,8 @@ export interface NetworkInputs {
 /** The merge's part of the work, roughly. */
 const MERGE_SHARE = 0.02;
 
-/** The most stops from one exposure to the next that networks with a prior are given where a bracket leaves a choice. */
-const WIDEST_STEP = 4.5;
+/** How many stops from the reference the exposures lie at most that networks with a prior are given, where a bracket leaves a choice. */
+const FARTHEST = 4.5;
 
 /**
  * Tiles that shall fit into memory where several can be in work. The same for any number of devices: the tiles follow from it, and
@@ -240,20 +240,37 @@ async function reconstructTiles(
   return data;
 }
 
-/** The most exposures of this bracket that a model with these counts can take; undefined where it can take none. */
-export function bestCount(bracket: Bracket, counts: readonly number[]): number | undefined {
-  const possible = counts.filter((count) => canTake(bracket, count));
-  return possible.length > 0 ? Math.max(...possible) : undefined;
+/** A model in words and numbers: those of the exposures that it takes, and whether it takes a merge beside them. */
+export interface NetworkCounts {
+  readonly name: string;
+  readonly counts: readonly number[];
+  readonly prior: boolean;
+}
+
+/**
+ * The most exposures of this bracket that the model can take, with a prior of those numbers that reach the least beyond FARTHEST;
+ * undefined where it can take none.
+ */
+export function bestCount(
+  bracket: Bracket,
+  { counts, prior }: Pick<NetworkCounts, "counts" | "prior">,
+): number | undefined {
+  const beyond = (count: number) =>
+    prior ? Math.max(FARTHEST, ...chooseExposures(bracket, count, true).map((i) => stopsFromReference(bracket, i))) : 0;
+  const possible = counts.filter((count) => canTake(bracket, count)).sort((a, b) => beyond(a) - beyond(b) || b - a);
+  return possible[0];
+}
+
+function stopsFromReference({ exposures, reference }: Bracket, index: number): number {
+  return Math.abs(exposures[index].exposureValue - exposures[reference].exposureValue);
 }
 
 /** What to say where a model with these counts does not use the whole bracket; undefined where it does. */
-export function selectionNote(
-  bracket: Bracket,
-  { name, counts, prior }: { readonly name: string; readonly counts: readonly number[]; readonly prior?: boolean },
-): Note | undefined {
+export function selectionNote(bracket: Bracket, network: NetworkCounts): Note | undefined {
+  const { name, counts, prior } = network;
   const { exposures, reference } = bracket;
   const takes = `The model ${name} takes ${listed(counts, "or")} exposures with the reference in the middle`;
-  const count = bestCount(bracket, counts);
+  const count = bestCount(bracket, network);
   if (count === exposures.length) return undefined;
   if (count === undefined) {
     const has = `${exposures.length} of which number ${reference} is the reference`;
@@ -283,7 +300,7 @@ function canTake({ exposures, reference }: Bracket, count: number): boolean {
 
 /**
  * Which exposures a model of `count` inputs gets: the reference in the middle, then outwards on both sides, evenly to the ends; with
- * a prior, which sees the whole range, no further than WIDEST_STEP a step.
+ * a prior, which sees the whole range, no further than FARTHEST.
  * @throws SmhdrError UNSUPPORTED when there are not enough on either side of the reference.
  */
 export function chooseExposures(bracket: Bracket, count: number, prior = false): number[] {
@@ -297,8 +314,7 @@ export function chooseExposures(bracket: Bracket, count: number, prior = false):
   }
   const reach = (n: number, direction: number) => {
     let end = reference + n * direction;
-    const within = (i: number) =>
-      !prior || Math.abs(exposures[i].exposureValue - exposures[reference].exposureValue) <= n * WIDEST_STEP;
+    const within = (i: number) => !prior || stopsFromReference(bracket, i) <= FARTHEST;
     while (n > 0 && exposures[end + direction] && within(end + direction)) end += direction;
     return end;
   };

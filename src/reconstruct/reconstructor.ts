@@ -143,7 +143,7 @@ export class Reconstructor {
     const merging = { threads, memory, device: mergeDevice(this.options.device), signal, onProgress, onNote };
     if (!network) return mergeRadiance(bracket, merging);
     const { name, counts, prior } = network;
-    const exposures = bestCount(bracket, counts);
+    const exposures = bestCount(bracket, network);
     if (exposures === undefined && method === "network") {
       throw new SmhdrError(
         "UNSUPPORTED",

@@ -69,7 +69,7 @@ export async function restoreByNetwork(
   const { width, height, name, exposureValues } = scene;
   const bracket = await bracketOf(scene, options);
   try {
-    const count = bestCount(bracket, network.counts);
+    const count = bestCount(bracket, network);
     if (count === undefined)
       throw new SmhdrError(
         "UNSUPPORTED",

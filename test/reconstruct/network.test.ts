@@ -9,7 +9,7 @@ import type { Model } from "../../src/model/model.js";
 import { withPrior } from "../../src/model/prior.js";
 import { readSafetensors } from "../../src/model/safetensors.js";
 import { bringHighlights } from "../../src/reconstruct/highlights.js";
-import { chooseExposures, reconstructNetwork } from "../../src/reconstruct/network.js";
+import { bestCount, chooseExposures, reconstructNetwork } from "../../src/reconstruct/network.js";
 import { mergeRadiance } from "../../src/reconstruct/radiance.js";
 import { ExposureSampler } from "../../src/reconstruct/sampler.js";
 import { fade, OVERLAP, planTiles } from "../../src/reconstruct/tiles.js";
@@ -138,6 +138,18 @@ test("of a bracket of many stops a network with a prior gets those near the refe
   assert.deepEqual(chooseExposures(b, 3, true), [1, 2, 3]);
   assert.deepEqual(chooseExposures(await bracket(16, 16, [0, 6, 12]), 3, true), [0, 1, 2]); // no choice
   assert.deepEqual(chooseExposures(b, 5, true), [0, 1, 2, 3, 4]);
+  const counts = [2, 3, 5];
+  assert.equal(bestCount(b, { counts, prior: true }), 3); // five would lie 6 stops away
+  assert.equal(bestCount(b, { counts, prior: false }), 5);
+  assert.equal(bestCount(await bracket(16, 16, [0, 1, 2, 3, 4]), { counts, prior: true }), 5);
+  assert.equal(bestCount(await bracket(16, 16, [0, 6, 12]), { counts, prior: true }), 3);
+  assert.equal(bestCount(await bracket(16, 16, [0, 2]), { counts, prior: true }), 2);
+  const long = await bracket(
+    16,
+    16,
+    Array.from({ length: 16 }, (_, i) => i),
+  );
+  assert.deepEqual(chooseExposures(long, 5, true), [4, 6, 8, 10, 12]);
 
   // A gate that is shut: the network's own radiance, mid grey, up to where the exposures that it was given clip.
   const model = { ...small, tensors: new Map(withPrior(small.tensors, 3, 0.5)), prior: true };
