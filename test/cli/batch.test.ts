@@ -8,7 +8,7 @@ import { takeLock } from "../../src/batch/lock.js";
 import { readRadiance } from "../../src/codec/read-radiance.js";
 import { hasDefaultModel } from "../../src/model/model.js";
 import { brackets, take } from "../batch/photographs.js";
-import { jsonLines, smhdr, start } from "./process.js";
+import { BATCH, jsonLines, smhdr, start } from "./process.js";
 
 let folder: string;
 let photos: string;
@@ -49,9 +49,7 @@ describe("smhdr batch", () => {
       [many, "3"],
     ]) {
       const result = await smhdr(
-        "batch",
-        "--method",
-        "radiance",
+        ...BATCH,
         photos,
         "-o",
         out,
@@ -103,7 +101,7 @@ describe("smhdr batch", () => {
     ];
     await writeFile(plan, JSON.stringify(content));
     const out = join(folder, "planned");
-    const result = await smhdr("batch", "--method", "radiance", "--plan", plan, "-o", out, "--json");
+    const result = await smhdr(...BATCH, "--plan", plan, "-o", out, "--json");
     assert.equal(result.code, 0, result.stderr);
     assert.deepEqual(await images(out), ["hall.exr"]);
     const last = jsonLines(result.stdout).at(-1);
@@ -114,42 +112,24 @@ describe("smhdr batch", () => {
     const own = join(folder, "own");
     const out = join(folder, "own-out");
     await take(own, brackets(3));
-    assert.equal((await smhdr("batch", "--method", "radiance", own, "-o", out)).code, 0);
+    assert.equal((await smhdr(...BATCH, own, "-o", out)).code, 0);
     const times = async () =>
       Promise.all((await images(out)).map(async (name) => (await stat(join(out, name))).mtimeMs));
     const before = await times();
-    const again = await smhdr("batch", "--method", "radiance", own, "-o", out);
+    const again = await smhdr(...BATCH, own, "-o", out);
     assert.match(again.stderr, /0 of 3 brackets merged.*3 were there/);
     assert.deepEqual(await times(), before);
     await take(own, [{ name: "IMG_0002.jpg", at: 0.3, stops: 2.5 }]);
     await rm(join(out, "IMG_0004.exr"));
-    assert.match(
-      (await smhdr("batch", "--method", "radiance", own, "-o", out)).stderr,
-      /2 of 3 brackets merged.*1 were there/,
-    );
+    assert.match((await smhdr(...BATCH, own, "-o", out)).stderr, /2 of 3 brackets merged.*1 were there/);
     assert.equal((await times())[2], before[2]);
-    assert.match(
-      (await smhdr("batch", "--method", "radiance", own, "-o", out, "--reference", "0")).stderr,
-      /3 of 3 brackets merged/,
-    );
+    assert.match((await smhdr(...BATCH, own, "-o", out, "--reference", "0")).stderr, /3 of 3 brackets merged/);
   });
 
   it("killed again and again, goes on where it was: every bracket once", async () => {
     const whole = await contents(join(folder, "one"));
     const out = join(folder, "killed");
-    const args = [
-      "batch",
-      "--method",
-      "radiance",
-      photos,
-      "-o",
-      out,
-      "--name",
-      "{name}.exr",
-      "--name",
-      "{name}.jpg",
-      "--json",
-    ];
+    const args = [...BATCH, photos, "-o", out, "--name", "{name}.exr", "--name", "{name}.jpg", "--json"];
     let kills = 0;
     for (let left = 1; left > 0; ) {
       const { process: child, finished } = start(args);
@@ -183,7 +163,7 @@ describe("smhdr batch", () => {
     const paths = await take(own, brackets(3));
     const whole = await readFile(paths[4]);
     await writeFile(paths[4], whole.subarray(0, whole.length / 2));
-    const result = await smhdr("batch", "--method", "radiance", own, "-o", out, "--retries", "1", "--json");
+    const result = await smhdr(...BATCH, own, "-o", out, "--retries", "1", "--json");
     assert.equal(result.code, 1);
     assert.match(result.stderr, /1 of 3 brackets were set aside; .*smhdr-report\.json/);
     assert.deepEqual(await images(out), ["IMG_0001.exr", "IMG_0007.exr"]);
@@ -192,17 +172,14 @@ describe("smhdr batch", () => {
     assert.deepEqual([merged, setAside, outcomes[1].state, outcomes[1].attempts], [2, 1, "set-aside", 2]);
     assert.match(outcomes[1].error.message, /IMG_0005\.jpg is damaged or cut short/);
     await writeFile(paths[4], whole);
-    assert.match(
-      (await smhdr("batch", "--method", "radiance", own, "-o", out)).stderr,
-      /1 of 3 brackets merged.*2 were there/,
-    );
+    assert.match((await smhdr(...BATCH, own, "-o", out)).stderr, /1 of 3 brackets merged.*2 were there/);
   });
 
   it("sets aside a bracket that the memory cannot hold", async () => {
     const own = join(folder, "too-large");
     await take(own, [...brackets(1), ...brackets(2, [5200, 3900]).slice(3)]);
     const out = join(folder, "too-large-out");
-    const result = await smhdr("batch", "--method", "radiance", own, "-o", out, "--memory", "400M", "--retries", "0");
+    const result = await smhdr(...BATCH, own, "-o", out, "--memory", "400M", "--retries", "0");
     assert.equal(result.code, 1);
     assert.match(result.stderr, /IMG_0004 was set aside: memory: merging 5200 x 3900 pixels needs at least/);
     assert.deepEqual(await images(out), ["IMG_0001.exr"]);
@@ -212,12 +189,12 @@ describe("smhdr batch", () => {
     const out = join(folder, "foreign");
     await mkdir(out);
     await writeFile(join(out, "IMG_0001.exr"), "precious");
-    const result = await smhdr("batch", "--method", "radiance", photos, "-o", out);
+    const result = await smhdr(...BATCH, photos, "-o", out);
     assert.equal(result.code, 1);
     assert.match(result.stderr, /IMG_0001 was set aside: .*was not written by this batch/);
     assert.equal(await readFile(join(out, "IMG_0001.exr"), "utf8"), "precious");
     assert.equal((await images(out)).length, COUNT);
-    assert.equal((await smhdr("batch", "--method", "radiance", photos, "-o", out, "--overwrite")).code, 0);
+    assert.equal((await smhdr(...BATCH, photos, "-o", out, "--overwrite")).code, 0);
   });
 
   it("brings all results to one scale with --same-exposure", async () => {
@@ -228,7 +205,7 @@ describe("smhdr batch", () => {
       ...[2, 4, 6].map((stops, i) => ({ name: `b${i}.jpg`, at: 60 + i, stops })),
     ]);
     const out = join(folder, "scales-out");
-    const result = await smhdr("batch", "--method", "radiance", own, "-o", out, "--same-exposure", "--align", "none");
+    const result = await smhdr(...BATCH, own, "-o", out, "--same-exposure", "--align", "none");
     assert.equal(result.code, 0, result.stderr);
     const [a, b] = await Promise.all(["a0.exr", "b0.exr"].map((name) => readRadiance(join(out, name))));
     // A well-exposed part of both: its light must be the same number.
@@ -239,7 +216,7 @@ describe("smhdr batch", () => {
 
   it("stops cleanly on SIGTERM and goes on later", async () => {
     const out = join(folder, "stopped");
-    const { process: child, finished } = start(["batch", "--method", "radiance", photos, "-o", out, "--json"]);
+    const { process: child, finished } = start([...BATCH, photos, "-o", out, "--json"]);
     child.stdout?.on("data", (part) => {
       if (String(part).includes('"merged"')) child.kill("SIGTERM");
     });
@@ -249,7 +226,7 @@ describe("smhdr batch", () => {
       (await readdir(out)).filter((name) => /\.(tmp|lock)$/.test(name)),
       [],
     );
-    assert.equal((await smhdr("batch", "--method", "radiance", photos, "-o", out)).code, 0);
+    assert.equal((await smhdr(...BATCH, photos, "-o", out)).code, 0);
     assert.equal((await images(out)).length, COUNT);
     assert.deepEqual(await timesDone(out), new Array(COUNT).fill(1));
   });
@@ -257,9 +234,7 @@ describe("smhdr batch", () => {
   it("stops where the output folder vanishes, for no bracket could be written", async () => {
     const out = join(folder, "vanishing");
     const { process: child, finished } = start([
-      "batch",
-      "--method",
-      "radiance",
+      ...BATCH,
       photos,
       "-o",
       out,
@@ -285,11 +260,11 @@ describe("smhdr batch", () => {
     const out = join(folder, "shared");
     await mkdir(out);
     const unlock = await takeLock(join(out, "smhdr-batch.lock"));
-    const result = await smhdr("batch", "--method", "radiance", photos, "-o", out);
+    const result = await smhdr(...BATCH, photos, "-o", out);
     assert.equal(result.code, 1);
     assert.match(result.stderr, new RegExp(`Another batch \\(process ${process.pid} on .*works in this folder`));
     await unlock();
-    assert.equal((await smhdr("batch", "--method", "radiance", photos, "-o", out)).code, 0);
+    assert.equal((await smhdr(...BATCH, photos, "-o", out)).code, 0);
   });
 
   it("refuses calls that make no sense", async () => {

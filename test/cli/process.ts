@@ -48,6 +48,9 @@ export function smhdr(...args: string[]): Promise<Finished> {
   return start(args).finished;
 }
 
+/** smhdr batch by the quick method, where what is tested is the batch. */
+export const BATCH = ["batch", "--method", "radiance"] as const;
+
 /** The objects of a --json stream; throws where a line is not one. */
 export function jsonLines(stdout: string): Record<string, unknown>[] {
   return stdout

@@ -6,7 +6,7 @@ import { after, before, describe, it } from "node:test";
 import { Journal } from "../../src/batch/journal.js";
 import { brackets, take } from "../batch/photographs.js";
 import { type RunningRedis, startRedis, withoutRedis } from "../batch/redis.js";
-import { jsonLines, type Running, smhdr, start } from "./process.js";
+import { BATCH, jsonLines, type Running, smhdr, start } from "./process.js";
 
 const COUNT = 10;
 
@@ -21,7 +21,7 @@ describe("smhdr batch --queue and smhdr worker", { skip: withoutRedis }, () => {
     folder = await mkdtemp(join(tmpdir(), "smhdr-queue-"));
     photos = join(folder, "photos");
     await take(photos, brackets(COUNT));
-    const local = await smhdr("batch", "--method", "radiance", photos, "-o", join(folder, "local"));
+    const local = await smhdr(...BATCH, photos, "-o", join(folder, "local"));
     assert.equal(local.code, 0, local.stderr);
     whole = await contents(join(folder, "local"));
     redis = await startRedis();
@@ -70,7 +70,7 @@ describe("smhdr batch --queue and smhdr worker", { skip: withoutRedis }, () => {
   it("merges what the local run merges, by two workers, each bracket by one of them", async () => {
     const out = join(folder, "two");
     const pair = [worker(), worker()];
-    const result = await smhdr("batch", "--method", "radiance", photos, "-o", out, "--queue", redis.url, "--json");
+    const result = await smhdr(...BATCH, photos, "-o", out, "--queue", redis.url, "--json");
     assert.equal(result.code, 0, result.stderr);
     assert.deepEqual(await contents(out), whole);
     assert.ok(jsonLines(result.stdout).some(({ event, stage }) => event === "progress" && stage === "Merging"));
@@ -83,7 +83,7 @@ describe("smhdr batch --queue and smhdr worker", { skip: withoutRedis }, () => {
 
   it("takes over from workers killed in the middle: every bracket is in the output once", async () => {
     const out = join(folder, "killed");
-    const submitter = start(["batch", "--method", "radiance", photos, "-o", out, "--queue", redis.url, "--json"]);
+    const submitter = start([...BATCH, photos, "-o", out, "--queue", redis.url, "--json"]);
     let killed = 0;
     const hire = () => {
       const each = worker();
@@ -111,11 +111,11 @@ describe("smhdr batch --queue and smhdr worker", { skip: withoutRedis }, () => {
 
   it("goes on when the submitter was killed: what workers did meanwhile is not done again", async () => {
     const out = join(folder, "resubmitted");
-    const submitter = start(["batch", "--method", "radiance", photos, "-o", out, "--queue", redis.url, "--json"]);
+    const submitter = start([...BATCH, photos, "-o", out, "--queue", redis.url, "--json"]);
     const one = worker();
     whenSaid(submitter, '"bracket"', () => submitter.process.kill("SIGKILL"));
     assert.equal((await submitter.finished).signal, "SIGKILL");
-    const again = await smhdr("batch", "--method", "radiance", photos, "-o", out, "--queue", redis.url);
+    const again = await smhdr(...BATCH, photos, "-o", out, "--queue", redis.url);
     assert.equal(again.code, 0, again.stderr);
     await stop(one);
     const names = jsonLines((await one.finished).stdout).flatMap(({ bracket }) => (bracket ? [bracket] : []));
@@ -130,19 +130,7 @@ describe("smhdr batch --queue and smhdr worker", { skip: withoutRedis }, () => {
     await writeFile(paths[1], (await readFile(paths[1])).subarray(0, 900));
     const one = worker();
     const out = join(folder, "bad-out");
-    const result = await smhdr(
-      "batch",
-      "--method",
-      "radiance",
-      own,
-      "-o",
-      out,
-      "--queue",
-      redis.url,
-      "--retries",
-      "1",
-      "--json",
-    );
+    const result = await smhdr(...BATCH, own, "-o", out, "--queue", redis.url, "--retries", "1", "--json");
     assert.equal(result.code, 1);
     const report = JSON.parse(await readFile(join(out, "smhdr-report.json"), "utf8"));
     assert.deepEqual([report.merged, report.setAside], [1, 1]);
@@ -155,14 +143,14 @@ describe("smhdr batch --queue and smhdr worker", { skip: withoutRedis }, () => {
     await take(large, brackets(6, [1200, 800]));
     const out = join(folder, "cancelled");
     const one = worker();
-    const submitter = start(["batch", "--method", "radiance", large, "-o", out, "--queue", redis.url, "--json"]);
+    const submitter = start([...BATCH, large, "-o", out, "--queue", redis.url, "--json"]);
     whenSaid(submitter, '"bracket"', () => submitter.process.kill("SIGINT"));
     const result = await submitter.finished;
     assert.equal(result.code, 130, result.stderr);
     const done = Object.keys(await contents(out)).length;
     assert.ok(done < 6, `${done} were merged`);
     // The worker is there for others, and the cancelled ones do not come back.
-    const next = await smhdr("batch", "--method", "radiance", photos, "-o", join(folder, "next"), "--queue", redis.url);
+    const next = await smhdr(...BATCH, photos, "-o", join(folder, "next"), "--queue", redis.url);
     assert.equal(next.code, 0, next.stderr);
     assert.equal(Object.keys(await contents(out)).length, done);
     await stop(one);
@@ -170,7 +158,7 @@ describe("smhdr batch --queue and smhdr worker", { skip: withoutRedis }, () => {
 
   it("finishes the bracket in hand on SIGTERM, and takes no other", async () => {
     const out = join(folder, "graceful");
-    const submitter = start(["batch", "--method", "radiance", photos, "-o", out, "--queue", redis.url, "--json"]);
+    const submitter = start([...BATCH, photos, "-o", out, "--queue", redis.url, "--json"]);
     const first = worker();
     whenSaid(first, '"bracket"', (times) => times === 1 && first.process.kill("SIGTERM"));
     const ended = await first.finished;
@@ -191,14 +179,14 @@ describe("smhdr batch --queue and smhdr worker", { skip: withoutRedis }, () => {
     const content = { format: "smhdr plan 1", brackets: [{ name: "mapped", photographs: names }] };
     await writeFile(plan, JSON.stringify(content));
     const out = join(folder, "mapped");
-    const result = await smhdr("batch", "--method", "radiance", "--plan", plan, "-o", out, "--queue", redis.url);
+    const result = await smhdr(...BATCH, "--plan", plan, "-o", out, "--queue", redis.url);
     assert.equal(result.code, 0, result.stderr);
     assert.deepEqual(Object.values(await contents(out)), [whole["IMG_0001.exr"]]);
     await stop(one);
   });
 
   it("says what is wrong with an address", async () => {
-    for (const command of [["batch", "--method", "radiance", photos, "-o", join(folder, "x")], ["worker"]]) {
+    for (const command of [[...BATCH, photos, "-o", join(folder, "x")], ["worker"]]) {
       const nobody = await smhdr(...command, "--queue", "redis://127.0.0.1:1");
       assert.equal(nobody.code, 1);
       assert.match(nobody.stderr, /no Redis answers at 127\.0\.0\.1:1 \(.*ECONNREFUSED/);

@@ -7,7 +7,7 @@ import { after, before, describe, it } from "node:test";
 import { Journal } from "../../src/batch/journal.js";
 import { brackets, take } from "../batch/photographs.js";
 import { type RunningRedis, startRedis, withoutRedis } from "../batch/redis.js";
-import { type Running, smhdr, start } from "../cli/process.js";
+import { BATCH, type Running, smhdr, start } from "../cli/process.js";
 
 // Long forms of test/cli/batch.test.ts and test/cli/queue.test.ts: kills at random moments. SMHDR_SEED repeats a run's moments.
 const COUNT = Number(process.env.SMHDR_BRACKETS ?? 60);
@@ -29,7 +29,7 @@ describe(`batches under kills, seed ${seed}`, () => {
     folder = await mkdtemp(join(tmpdir(), "smhdr-kills-"));
     photos = join(folder, "photos");
     await take(photos, brackets(COUNT, [240, 160]));
-    const result = await smhdr("batch", "--method", "radiance", photos, "-o", join(folder, "whole"));
+    const result = await smhdr(...BATCH, photos, "-o", join(folder, "whole"));
     assert.equal(result.code, 0, result.stderr);
     whole = await contents(join(folder, "whole"));
     assert.equal(Object.keys(whole).length, COUNT);
@@ -62,7 +62,7 @@ describe(`batches under kills, seed ${seed}`, () => {
       const out = join(folder, signal);
       let kills = 0;
       for (let running = true; running; ) {
-        const { process: child, finished } = start(["batch", "--method", "radiance", photos, "-o", out]);
+        const { process: child, finished } = start([...BATCH, photos, "-o", out]);
         let ended = false;
         const result = finished.then((how) => {
           ended = true;
@@ -86,16 +86,7 @@ describe(`batches under kills, seed ${seed}`, () => {
 
   it("loses nothing when the processes that merge are killed", async (test) => {
     const out = join(folder, "processes");
-    const { process: child, finished } = start([
-      "batch",
-      "--method",
-      "radiance",
-      photos,
-      "-o",
-      out,
-      "--retries",
-      "1000",
-    ]);
+    const { process: child, finished } = start([...BATCH, photos, "-o", out, "--retries", "1000"]);
     let ended = false;
     finished.then(() => {
       ended = true;
@@ -136,7 +127,7 @@ describe(`batches under kills, seed ${seed}`, () => {
       let [kills, pauses, submitters] = [0, 0, 0];
       try {
         for (let running = true; running; ) {
-          const submitter = start(["batch", "--method", "radiance", photos, "-o", out, "--queue", redis.url]);
+          const submitter = start([...BATCH, photos, "-o", out, "--queue", redis.url]);
           submitters++;
           let ended = false;
           const result = submitter.finished.then((how) => {
