@@ -1,62 +1,25 @@
 // Merging 3 exposures of 24 megapixels without a network, the merge alone, against copying the bytes it must touch.
-#include <cmath>
 #include <cstdio>
-#include <cstring>
+#include <utility>
 
 #include "bench.h"
-#include "smhdr/merge.h"
+#include "synthetic_bracket.h"
 
 namespace smhdr::bench {
 namespace {
 
-/// A horizontal ramp with noise, stored with gamma 2.2; every exposure is two stops longer than the one before.
-std::vector<unsigned char> photograph(int64_t samples, int64_t width, PixelDepth depth, int exposure) {
-  const bool small = depth == PixelDepth::uint8;
-  std::vector<unsigned char> pixels(samples * (small ? 1 : 2));
-  uint32_t state = 1 + exposure;
-  for (int64_t at = 0; at < samples; ++at) {
-    state = state * 1664525 + 1013904223;
-    const float noise = 1 + 1e-11f * float(state);
-    const float light = 0.05f * std::exp2(2.0f * exposure) * (0.3f + 1e-4f * float(at / 3 % width)) * noise;
-    const float stored = std::pow(std::min(light, 1.0f), 1 / 2.2f);
-    if (small) {
-      pixels[at] = static_cast<unsigned char>(stored * 255);
-    } else {
-      const auto code = static_cast<uint16_t>(stored * 65535);
-      std::memcpy(&pixels[2 * at], &code, 2);
-    }
-  }
-  return pixels;
-}
-
 Row merge(Bench& bench, PixelDepth depth, bool aligned) {
   const int64_t width = bench.options.quick ? 600 : 6000, height = bench.options.quick ? 40 : 4000;
-  const int64_t samples = width * height * 3;
-  MergeOptions options;
-  options.width = width;
-  options.height = height;
-  options.depth = depth;
-  options.reference = 1;
-  const int codes = depth == PixelDepth::uint8 ? 256 : 65536;
-  for (int i = 0; i < codes; ++i) options.transfer.push_back(std::pow(float(i) / float(codes - 1), 2.2f));
-  std::vector<std::vector<unsigned char>> pixels;
-  std::vector<ExposureRows> rows;
-  for (int i = 0; i < 3; ++i) {
-    options.exposures.push_back({2.0 * i, {}});
-    if (aligned && i != 1)
-      options.exposures.back().alignment = std::array<double, 9>{1, 0.001, 3.3, -0.001, 1, -2.2, 0, 0, 1};
-    pixels.push_back(photograph(samples, width, depth, i));
-    rows.push_back({pixels.back().data(), 0, height});
-  }
-  const int64_t touched = 3 * static_cast<int64_t>(pixels[0].size()) + samples * 4;
-  Result<RadianceMerger> merger = RadianceMerger::create(std::move(options));
+  SyntheticBracket bracket(width, height, depth, aligned);
+  const int64_t touched = bracket.bytes;
+  Result<RadianceMerger> merger = RadianceMerger::create(std::move(bracket.options));
   if (!merger.ok()) {
     std::fprintf(stderr, "smhdr_bench: %s\n", merger.error().message.c_str());
     return {};
   }
-  std::vector<float> out(samples);
+  std::vector<float> out(bracket.samples);
   const auto work = [&] {
-    if (const Status status = merger.value().merge(0, height, rows, out.data(), bench.pool); !status.ok())
+    if (const Status status = merger.value().merge(0, height, bracket.rows, out.data(), bench.pool); !status.ok())
       std::fprintf(stderr, "smhdr_bench: %s\n", status.error().message.c_str());
   };
   const auto times = interleaved(bench.rounds(),

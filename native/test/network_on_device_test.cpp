@@ -130,6 +130,15 @@ void test_session(const Device& device, const Case& c, Precision precision) {
   CHECK(worst(recorded, problem.result) <= (precision == Precision::bf16 ? 0.01 : 1e-5));
 }
 
+void check_step(const Device& device, const Case& c, int step, const StepResult& a, const StepResult& b) {
+  const bool close = CHECK(std::fabs(a.loss - b.loss) < 1e-4 * a.loss) &&
+                     CHECK(std::fabs(a.gradient_norm - b.gradient_norm) < 2e-3 * a.gradient_norm) &&
+                     CHECK(std::fabs(a.perceptual_loss - b.perceptual_loss) < 1e-4 * a.perceptual_loss);
+  if (!close)
+    std::printf("  %s, %s, step %d: loss %g not %g, gradient %g not %g\n", device.label, c.name, step, b.loss, a.loss,
+                b.gradient_norm, a.gradient_norm);
+}
+
 void test_trainer(const Device& device, const Case& c) {
   Problem problem(c);
   TrainerOptions options;
@@ -149,13 +158,7 @@ void test_trainer(const Device& device, const Case& c) {
     const auto expected = host->step(problem.batch, 1e-3), got = trainer->step(problem.batch, 1e-3);
     if (!got.ok() && !done(got.error(), device.label)) return;
     if (!CHECK(expected.ok() && got.value().applied)) return;
-    const StepResult &a = expected.value(), &b = got.value();
-    const bool close = CHECK(std::fabs(a.loss - b.loss) < 1e-4 * a.loss) &&
-                       CHECK(std::fabs(a.gradient_norm - b.gradient_norm) < 2e-3 * a.gradient_norm) &&
-                       CHECK(std::fabs(a.perceptual_loss - b.perceptual_loss) < 1e-4 * a.perceptual_loss);
-    if (!close)
-      std::printf("  %s, %s, step %d: loss %g not %g, gradient %g not %g\n", device.label, c.name, step, b.loss, a.loss,
-                  b.gradient_norm, a.gradient_norm);
+    check_step(device, c, step, expected.value(), got.value());
     if (step == 1) CHECK(resumed->restore(trainer->state()).ok());
   }
   // Adam divides by the gradient: a sign that flips moves a parameter by twice the rate.
@@ -176,6 +179,7 @@ void test_shared_batch(const Device& device, const Case& c) {
   TrainerOptions options;
   options.clip = 0.5;
   options.drop_path = 0.3;
+  options.perceptual = Perceptual::structure;
   problem.batch.mask = {{1, 2}, problem.mask.data()};
   const auto host = std::move(Trainer::create(problem.parameters, options, pool()).value());
   std::vector<std::unique_ptr<Ops>> devices;
@@ -187,12 +191,7 @@ void test_shared_batch(const Device& device, const Case& c) {
     const auto expected = host->step(problem.batch, 1e-3), got = shared->step(problem.batch, 1e-3);
     if (!got.ok() && !done(got.error(), device.label)) return;
     if (!CHECK(expected.ok() && got.value().applied)) return;
-    const StepResult &a = expected.value(), &b = got.value();
-    const bool close = CHECK(std::fabs(a.loss - b.loss) < 1e-4 * a.loss) &&
-                       CHECK(std::fabs(a.gradient_norm - b.gradient_norm) < 2e-3 * a.gradient_norm);
-    if (!close)
-      std::printf("  %s, %s, step %d: loss %g not %g, gradient %g not %g\n", device.label, c.name, step, b.loss, a.loss,
-                  b.gradient_norm, a.gradient_norm);
+    check_step(device, c, step, expected.value(), got.value());
   }
   CHECK(worst(host->state().first, shared->state().first) < 1e-3);
   CHECK(shared->state().random == host->state().random);

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <thread>
+#include <future>
 
 #include "ops/devices.h"
 #include "smhdr/progress.h"
@@ -282,10 +282,11 @@ Result<StepResult> Trainer::step(const TrainingBatch& batch, double rate, const 
     statuses[k] = accumulate_range(*replicas_[k], batch, begin, end, keep, sums[k], watched);
   };
   {
-    // One thread a device; only the caller's reports.
+    // One thread a device; only the caller's reports. The futures wait for theirs.
     const Progress silent{{}, progress ? progress->cancelled : nullptr};
-    std::vector<std::jthread> others;
-    for (int k = 1; k < devices; ++k) others.emplace_back([&work, &silent, k] { work(k, &silent); });
+    std::vector<std::future<void>> others;
+    for (int k = 1; k < devices; ++k)
+      others.push_back(std::async(std::launch::async, [&work, &silent, k] { work(k, &silent); }));
     work(0, progress);
   }
   for (const Status& status : statuses)
