@@ -27,6 +27,21 @@ export interface NetworkOptions {
   readonly onNote?: ((note: Note) => void) | undefined;
 }
 
+export interface PictureOptions extends NetworkOptions {
+  /** Sides are padded to multiples of this, by reflection, and cut off again. Default 1. */
+  readonly padding?: number | undefined;
+}
+
+export interface BracketOptions extends PictureOptions {
+  /** Exposure values to count with, whose 0 is where the result's 1.0 clips; default the bracket's, of which the shortest has 0. */
+  readonly exposureValues?: readonly number[] | undefined;
+}
+
+interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
 /** What a network needs to be given. */
 export interface NetworkInputs {
   readonly name: string;
@@ -57,10 +72,7 @@ const RESULT_BYTES = 12;
 const BASE_BYTES = 200 * 1024 ** 2;
 
 /**
- * Reconstructs a bracket with the network: the whole image at once where memory allows, else overlapping tiles that share
- * their image-wide sums and fade into each other. `model.exposures` is how many the engine takes, chosen of a longer bracket by
- * chooseExposures; a prior is merged of all, and what only exposures shorter than the chosen ones saw is the prior's.
- *
+ * Reconstructs a bracket with the network; the result's scale is the bracket's. See bracketRadiance.
  * @throws SmhdrError UNSUPPORTED for fewer exposures than the model takes, OUT_OF_MEMORY, CANCELLED.
  */
 export async function reconstructNetwork(
@@ -69,39 +81,12 @@ export async function reconstructNetwork(
   engine: Engine,
   options: NetworkOptions,
 ): Promise<Radiance> {
-  throwIfAborted(options.signal);
-  const chosen = chooseExposures(bracket, model.exposures, model.prior);
-  const exposures = chosen.map((i) => bracket.exposures[i]);
-  const shortest = exposures[0].exposureValue;
-  const samplers: Sampler[] = exposures.map(
-    (e) => new ExposureSampler({ ...e, exposureValue: e.exposureValue - shortest }),
-  );
-  const { onProgress } = options;
-  let memory = options.memory;
-  let merge: Radiance | undefined;
-  if (model.prior) {
-    const merging = (fraction: number) => onProgress?.(fraction * MERGE_SHARE);
-    merge = await mergeRadiance(bracket, { ...options, device: engine.cuda, onProgress: merging });
-    samplers.push(new MergeSampler(merge, 2 ** shortest));
-    memory -= merge.data.byteLength;
-  }
-  const data = await reconstructPicture(bracket, samplers, engine, {
-    ...options,
-    memory,
-    ...(model.prior && {
-      onProgress: (fraction: number) => onProgress?.(MERGE_SHARE + fraction * (1 - MERGE_SHARE)),
-    }),
-  });
-  if (merge && chosen[0] > 0) bringHighlights(data, merge.data, 2 ** shortest);
-  // The network's 1.0 is where the shortest exposure it was given clips.
-  const scale = 2 ** -shortest;
-  if (scale !== 1) for (let i = 0; i < data.length; i++) data[i] *= scale;
   return {
     width: bracket.width,
     height: bracket.height,
     channels: 3,
-    data,
-    encoding: { transfer: "linear", primaries: exposures[0].pixels.encoding.primaries },
+    data: await bracketRadiance(bracket, model, engine, options),
+    encoding: { transfer: "linear", primaries: bracket.exposures[0].pixels.encoding.primaries },
     metadata: {
       exposureValues: bracket.exposures.map(({ exposureValue }) => exposureValue),
       reference: bracket.reference,
@@ -111,17 +96,78 @@ export async function reconstructNetwork(
   };
 }
 
+/**
+ * A bracket's radiance by the network: the whole image at once where memory allows, else overlapping tiles that share their
+ * image-wide sums and fade into each other. `model.exposures` is how many the engine takes, chosen of a longer bracket by
+ * chooseExposures; a prior is merged of all, and what only exposures shorter than the chosen ones saw is the prior's.
+ * @throws SmhdrError UNSUPPORTED for fewer exposures than the model takes, OUT_OF_MEMORY, CANCELLED.
+ */
+export async function bracketRadiance(
+  bracket: Bracket,
+  model: Omit<NetworkInputs, "name">,
+  engine: Engine,
+  options: BracketOptions,
+): Promise<Float32Array> {
+  throwIfAborted(options.signal);
+  const { onProgress, exposureValues = bracket.exposures.map(({ exposureValue }) => exposureValue) } = options;
+  const chosen = chooseExposures(bracket, model.exposures, model.prior);
+  // The network's 1.0 is where the shortest exposure it is given clips, if that of all has the value 0.
+  const shift = exposureValues[chosen[0]] - exposureValues[0];
+  const samplers: Sampler[] = chosen.map(
+    (i) => new ExposureSampler({ ...bracket.exposures[i], exposureValue: exposureValues[i] - shift }),
+  );
+  const mergeScale = 2 ** (shift - exposureValues[0]);
+  let memory = options.memory;
+  let merge: Radiance | undefined;
+  if (model.prior) {
+    const merging = (fraction: number) => onProgress?.(fraction * MERGE_SHARE);
+    merge = await mergeRadiance(bracket, { ...options, device: engine.cuda, onProgress: merging });
+    samplers.push(new MergeSampler(merge, mergeScale));
+    memory -= merge.data.byteLength;
+  }
+  const data = await reconstructPicture(bracket, samplers, engine, {
+    ...options,
+    memory,
+    ...(model.prior && {
+      onProgress: (fraction: number) => onProgress?.(MERGE_SHARE + fraction * (1 - MERGE_SHARE)),
+    }),
+  });
+  if (merge && chosen[0] > 0) bringHighlights(data, merge.data, mergeScale);
+  const scale = 2 ** -shift;
+  if (scale !== 1) for (let i = 0; i < data.length; i++) data[i] *= scale;
+  return data;
+}
+
 export type Sampler = Pick<ExposureSampler, "read">;
 
 /**
- * The engine's radiance [height, width, 3] of what the samplers read: at once where memory allows, else in tiles. A size beyond
- * that of the exposures pads them by reflection. Where a device with a memory of its own runs out of it, tiles become smaller, and
- * at last its substitute does the work.
+ * The engine's radiance [height, width, 3] of what the samplers read: at once where memory allows, else in tiles. Where a device
+ * with a memory of its own runs out of it, tiles become smaller, and at last its substitute does the work.
  * @throws SmhdrError OUT_OF_MEMORY, CANCELLED
  */
 export async function reconstructPicture(
-  size: { readonly width: number; readonly height: number },
-  samplers: readonly Pick<ExposureSampler, "read">[],
+  { width, height }: Size,
+  samplers: readonly Sampler[],
+  engine: Engine,
+  options: PictureOptions,
+): Promise<Float32Array> {
+  const { padding = 1 } = options;
+  const up = (length: number) => Math.ceil(length / padding) * padding;
+  const padded = { width: up(width), height: up(height) };
+  const picture = await reconstructPadded(padded, samplers, engine, options);
+  if (padded.width === width && padded.height === height) return picture;
+  const out = new Float32Array(width * height * 3);
+  for (let y = 0; y < height; y++) {
+    const from = y * padded.width * 3;
+    out.set(picture.subarray(from, from + width * 3), y * width * 3);
+  }
+  return out;
+}
+
+/** Beyond the size of the exposures the samplers reflect. */
+async function reconstructPadded(
+  size: Size,
+  samplers: readonly Sampler[],
   engine: Engine,
   options: NetworkOptions,
 ): Promise<Float32Array> {
@@ -138,7 +184,7 @@ export async function reconstructPicture(
       pixelsAtOnce = Math.floor(Math.min(pixelsAtOnce, width * height) / 2);
       if (options.tile !== "auto" || pixelsAtOnce < LEAST_TILE ** 2) {
         note(`${engine.device} has too little memory: the processor computes.`);
-        return reconstructPicture(size, samplers, engine.substitute(), options);
+        return reconstructPadded(size, samplers, engine.substitute(), options);
       }
       note(`${engine.device} ran out of memory: it works in smaller tiles.`);
     }
@@ -153,7 +199,7 @@ interface Limits {
 
 /** As many tiles at once as the engine has use for and memory allows; they are blended in their order, whichever ends first. */
 async function reconstructTiles(
-  { width, height }: { readonly width: number; readonly height: number },
+  { width, height }: Size,
   samplers: readonly Sampler[],
   engine: Engine,
   { tile, signal, onProgress, turn = (work) => work(), onTiles, onNote }: NetworkOptions,

@@ -28,25 +28,6 @@ export async function reconstructScene(
     },
   }));
   if (scene.merge) samplers.push(new MergeSampler({ width, height, data: scene.merge }, 1));
-  const up = (length: number) => Math.ceil(length / PADDING) * PADDING;
-  const padded = { width: up(width), height: up(height) };
-  return crop(
-    await reconstructPicture(padded, samplers, engine, { memory, tile: "auto", signal }),
-    padded.width,
-    scene,
-  );
-}
-
-/** The upper left width x height pixels of an interleaved RGB picture whose rows have `rowPixels`. */
-export function crop(
-  picture: Float32Array,
-  rowPixels: number,
-  { width, height }: { readonly width: number; readonly height: number },
-): Float32Array {
-  const out = new Float32Array(width * height * 3);
-  for (let y = 0; y < height; y++) {
-    const from = y * rowPixels * 3;
-    out.set(picture.subarray(from, from + width * 3), y * width * 3);
-  }
-  return out;
+  const options = { memory, tile: "auto", signal, padding: PADDING } as const;
+  return reconstructPicture({ width, height }, samplers, engine, options);
 }

@@ -2,21 +2,10 @@ import type { Bracket, Note } from "../bracket/bracket.js";
 import { bracketFromImages } from "../bracket/read-bracket.js";
 import { linearTable } from "../bracket/transfer.js";
 import { SmhdrError } from "../errors.js";
-import { bringHighlights } from "../reconstruct/highlights.js";
 import type { LoadedNetwork } from "../reconstruct/loaded-network.js";
-import { MergeSampler } from "../reconstruct/merge-sampler.js";
-import {
-  bestCount,
-  chooseExposures,
-  type NetworkOptions,
-  reconstructPicture,
-  type Sampler,
-  selectionNote,
-} from "../reconstruct/network.js";
+import { bestCount, bracketRadiance, type NetworkOptions, selectionNote } from "../reconstruct/network.js";
 import { mergeRadiance } from "../reconstruct/radiance.js";
-import { ExposureSampler } from "../reconstruct/sampler.js";
 import type { Scene } from "./dataset.js";
-import { crop } from "./reconstruct-scene.js";
 
 // A scene's radiance by one method or another, on the scale of its truth: exposure values are used as they stand in the
 // file, where the rest of the product counts them from the shortest.
@@ -66,7 +55,7 @@ export async function restoreByNetwork(
   network: LoadedNetwork,
   options: RestoreOptions,
 ): Promise<Float32Array> {
-  const { width, height, name, exposureValues } = scene;
+  const { name, exposureValues } = scene;
   const bracket = await bracketOf(scene, options);
   try {
     const count = bestCount(bracket, network);
@@ -77,26 +66,18 @@ export async function restoreByNetwork(
       );
     const note = selectionNote(bracket, network);
     if (note) options.onNote?.(note);
-    const chosen = chooseExposures(bracket, count, network.prior);
-    const shift = exposureValues[chosen[0]] - exposureValues[0];
-    const samplers: Sampler[] = chosen.map(
-      (i) => new ExposureSampler({ ...bracket.exposures[i], exposureValue: exposureValues[i] - shift }),
-    );
-    const merge = network.prior ? await mergeRadiance(bracket, { ...options, onProgress: undefined }) : undefined;
-    const scale = 2 ** (shift - exposureValues[0]);
-    if (merge) samplers.push(new MergeSampler(merge, scale));
-    const up = (length: number) => Math.ceil(length / PADDING) * PADDING;
-    const padded = { width: up(width), height: up(height) };
     const onTiles = (tiles: number) => {
       if (tiles === 1) return;
       const message = `${name} does not fit the memory limit whole and was worked in ${tiles} tiles, which changes figures a little.`;
       options.onNote?.({ code: "tiles", message });
     };
-    const picture = await reconstructPicture(padded, samplers, await network.engineFor(count), { ...options, onTiles });
-    const restored = crop(picture, padded.width, scene);
-    if (shift === 0) return restored;
-    if (merge) bringHighlights(restored, merge.data, scale);
-    return restored.map((value) => value * 2 ** -shift);
+    const inputs = { exposures: count, prior: network.prior };
+    return await bracketRadiance(bracket, inputs, await network.engineFor(count), {
+      ...options,
+      onTiles,
+      exposureValues,
+      padding: PADDING,
+    });
   } finally {
     bracket.close();
   }
