@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import { InvalidArgumentError, Option } from "commander";
-import type { TrainingDevice } from "../engine/addon.js";
+import type { NativeDevices } from "../engine/addon.js";
 import { type DeviceName, deviceNames, isDeviceName } from "../engine/select.js";
 
 /** "0,2,4" -> [0, 2, 4]. */
@@ -66,8 +66,8 @@ function parseDevice(text: string): DeviceName {
 /** --device of what trains: ONNX Runtime does not. */
 export function trainingDeviceOption(): Option {
   return new Option("--device <name>", "what computes: cpu or cuda (cuda:1, ..., cuda:all)")
-    .argParser((text): TrainingDevice => {
-      if (text === "cpu" || (text.startsWith("cuda") && isDeviceName(text))) return text as TrainingDevice;
+    .argParser((text): NativeDevices => {
+      if (text === "cpu" || (text.startsWith("cuda") && isDeviceName(text))) return text as NativeDevices;
       throw new InvalidArgumentError("Expected cpu or cuda (cuda:1, ..., cuda:all).");
     })
     .default("cpu");

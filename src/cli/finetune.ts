@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
-import type { TrainingDevice } from "../engine/addon.js";
+import type { NativeDevices } from "../engine/addon.js";
 import { SmhdrError } from "../errors.js";
 import { exposureCounts, modelFor } from "../model/extractors.js";
 import { FOLD_WEIGHT, plainFold, spreadFold } from "../model/fold.js";
@@ -21,7 +21,7 @@ interface FinetuneOptions {
   readonly config?: string;
   readonly resume?: boolean;
   readonly memory: number;
-  readonly device: TrainingDevice;
+  readonly device: NativeDevices;
   readonly threads?: number;
   readonly json?: boolean;
 }

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import type { TrainingDevice } from "../engine/addon.js";
+import type { NativeDevices } from "../engine/addon.js";
 import { SmhdrError } from "../errors.js";
 import { loadModel } from "../model/model.js";
 import { makeConfig, readConfig } from "../train/config.js";
@@ -20,7 +20,7 @@ interface TrainCommandOptions {
   readonly model?: string;
   readonly vgg?: string;
   readonly memory: number;
-  readonly device: TrainingDevice;
+  readonly device: NativeDevices;
   readonly threads?: number;
   readonly json?: boolean;
 }

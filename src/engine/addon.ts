@@ -50,7 +50,7 @@ export interface Addon {
     tensors: Readonly<Record<string, StoredTensor>>,
     options: NativeTrainerOptions,
     threads: number,
-    device: TrainingDevice,
+    device: NativeDevices,
   ): { readonly handle: TrainerHandle; readonly stages: number; readonly device: string };
   trainStep(handle: TrainerHandle, batch: TrainingBatch): NativeTask<StepResult>;
   trainerState(handle: TrainerHandle): TrainerState;
@@ -119,8 +119,13 @@ export interface Addon {
 
 /** What the addon computes on; "cuda" is the first CUDA device that can be used. */
 export type NativeDevice = "cpu" | "cuda" | `cuda:${number}`;
-/** What trains: "cuda:all" shares every batch among the CUDA devices that can be used. */
-export type TrainingDevice = NativeDevice | "cuda:all";
+/** One, or "cuda:all": the CUDA devices that can be used, together. */
+export type NativeDevices = NativeDevice | "cuda:all";
+
+/** The device that does what several cannot share. */
+export function oneDevice(devices: NativeDevices): NativeDevice {
+  return devices === "cuda:all" ? "cuda" : devices;
+}
 
 export interface CudaDevice {
   readonly name: string;

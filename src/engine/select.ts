@@ -4,7 +4,7 @@ import type { Model } from "../model/model.js";
 import { exportOnnx } from "../model/onnx/export.js";
 import { decodeOnnx, type OnnxModel } from "../model/onnx/read.js";
 import { hasPrior } from "../model/prior.js";
-import { type Addon, buildCommand, loadAddon, type NativeDevice } from "./addon.js";
+import { type Addon, buildCommand, loadAddon, type NativeDevice, type NativeDevices } from "./addon.js";
 import { checkAgreement } from "./agreement.js";
 import type { Engine, Precision } from "./engine.js";
 import { createNativeEngine } from "./native.js";
@@ -12,13 +12,13 @@ import { createOnnxEngine, hasOnnxRuntime, ONNX_PROVIDERS, type OnnxProvider } f
 import { joinDevices } from "./several.js";
 import { asSmhdrError } from "./task.js";
 
-export const ALL = "cuda:all";
+const ALL = "cuda:all";
 
 /**
  * What can be asked to compute: "cuda" is the first CUDA device that can be used, "cuda:1" the one of that index, "cuda:all" all that
  * can be used; "onnx" is the best that ONNX Runtime finds, "onnx:..." one of its providers.
  */
-export type DeviceName = "auto" | NativeDevice | typeof ALL | "onnx" | `onnx:${OnnxProvider}`;
+export type DeviceName = "auto" | NativeDevices | "onnx" | `onnx:${OnnxProvider}`;
 export const DEVICE_NAMES: readonly DeviceName[] = [
   "auto",
   "cpu",
@@ -60,7 +60,7 @@ export async function selectEngine(
   const notes: Note[] = [];
   const note = (message: string) => notes.push({ code: "engine", message });
   const native = isNative(device) ? device : undefined;
-  const make = (name: NativeDevice | typeof ALL) =>
+  const make = (name: NativeDevices) =>
     name === ALL
       ? allDevices(model as Model, threads, precision, note)
       : nativeEngine(model as Model, threads, precision, name);
@@ -101,7 +101,7 @@ export async function selectEngine(
 }
 
 /** Whether the native part computes on it. */
-export function isNative(device: DeviceName): device is NativeDevice | typeof ALL {
+export function isNative(device: DeviceName): device is NativeDevices {
   return device === "cpu" || device.startsWith("cuda");
 }
 
@@ -111,7 +111,7 @@ export function usableDevices({ devices }: ReturnType<Addon["cudaDevices"]>): Na
 }
 
 /** "auto": the CUDA devices that can be used, where there are any. */
-export function chooseDevice(machine = loadAddon().cudaDevices()): NativeDevice | typeof ALL {
+export function chooseDevice(machine = loadAddon().cudaDevices()): NativeDevices {
   const usable = usableDevices(machine);
   return usable.length > 1 ? ALL : (usable[0] ?? "cpu");
 }

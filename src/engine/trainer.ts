@@ -1,5 +1,5 @@
 import type { StoredTensor } from "../model/safetensors.js";
-import { loadAddon, type TrainingDevice } from "./addon.js";
+import { loadAddon, type NativeDevices } from "./addon.js";
 import { asSmhdrError, finishTask } from "./task.js";
 
 /** Everything the shapes of a network's weights follow from. */
@@ -108,7 +108,7 @@ export function createTrainer(
   weights: ReadonlyMap<string, StoredTensor>,
   options: TrainerOptions,
   threads = 0,
-  device: TrainingDevice = "cpu",
+  device: NativeDevices = "cpu",
 ): Trainer {
   const addon = loadAddon();
   const native = {

@@ -1,7 +1,7 @@
 import type { Bracket, Note } from "../bracket/bracket.js";
-import { buildCommand, hasAddon, type NativeDevice } from "../engine/addon.js";
+import { buildCommand, hasAddon, type NativeDevice, oneDevice } from "../engine/addon.js";
 import type { Precision } from "../engine/engine.js";
-import { ALL, type DeviceName, isNative } from "../engine/select.js";
+import { type DeviceName, isNative } from "../engine/select.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
 import { loadModel } from "../model/model.js";
@@ -61,8 +61,7 @@ export function methodOf({ method }: ReconstructorOptions): Method {
 
 /** What merges without a network: a CUDA device only where it was asked for. */
 function mergeDevice(device: DeviceName = "auto"): NativeDevice {
-  if (device === ALL) return "cuda";
-  return device !== "auto" && isNative(device) ? device : "cpu";
+  return device !== "auto" && isNative(device) ? oneDevice(device) : "cpu";
 }
 
 /** Turns brackets into radiance with one method, model and device. */

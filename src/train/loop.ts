@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { NativeDevice, TrainingDevice } from "../engine/addon.js";
+import { type NativeDevices, oneDevice } from "../engine/addon.js";
 import { createNativeEngine } from "../engine/native.js";
 import type { StepResult, Trainer } from "../engine/trainer.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
@@ -39,7 +39,7 @@ export interface Loop {
   readonly from?: Pick<Checkpoint, "position" | "quality"> | undefined;
   readonly threads: number;
   /** What validates and measures. */
-  readonly device?: TrainingDevice | undefined;
+  readonly device?: NativeDevices | undefined;
   /** Bytes for the reconstruction of whole scenes. */
   readonly memory: number;
   readonly signal?: AbortSignal | undefined;
@@ -239,7 +239,12 @@ class Run {
   /** Measures the local quality of every scene with the weights as they are now. */
   private async measure(epoch: number): Promise<void> {
     const { config, scenes, trainer, threads, device, memory, signal, folder } = this.loop;
-    const engine = createNativeEngine(this.asModel(trainer.state().parameters), threads, "fp32", one(device));
+    const engine = createNativeEngine(
+      this.asModel(trainer.state().parameters),
+      threads,
+      "fp32",
+      device && oneDevice(device),
+    );
     const quality = new Map<number, LocalQuality>();
     const ratio = maskRatio(this.curriculum, epoch);
     for (let index = 0; index < scenes.count; index++) {
@@ -272,7 +277,12 @@ class Run {
   private async validate(epoch: number): Promise<void> {
     const { validation, trainer, threads, device, memory, signal, folder } = this.loop;
     if (validation.length === 0) return;
-    const engine = createNativeEngine(this.asModel(trainer.state().averages), threads, "fp32", one(device));
+    const engine = createNativeEngine(
+      this.asModel(trainer.state().averages),
+      threads,
+      "fp32",
+      device && oneDevice(device),
+    );
     const results = await validate(validation, engine, memory, signal, (scene, index, prediction) => {
       const name = `scene-${index}-epoch-${String(epoch).padStart(5, "0")}.png`;
       return writePreview(join(folder.pictures, name), scene, prediction);
@@ -327,9 +337,4 @@ class Run {
     }
     this.lastCheckpoint = performance.now();
   }
-}
-
-/** Whole scenes are one device's work. */
-function one(device: TrainingDevice | undefined): NativeDevice | undefined {
-  return device === "cuda:all" ? "cuda" : device;
 }

@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { TrainingDevice } from "../engine/addon.js";
+import type { NativeDevices } from "../engine/addon.js";
 import { createTrainer, initialWeights, type Trainer } from "../engine/trainer.js";
 import { SmhdrError } from "../errors.js";
 import { FOLD_WEIGHT } from "../model/fold.js";
@@ -34,7 +34,7 @@ export interface TrainOptions {
   /** VGG-19's weights (safetensors, torchvision's names), for the perceptual term "vgg". */
   readonly vgg?: string | undefined;
   /** What trains and validates. Default: "cpu". */
-  readonly device?: TrainingDevice | undefined;
+  readonly device?: NativeDevices | undefined;
   readonly threads?: number | undefined;
   /** Bytes for the reconstruction of whole scenes. Default 2 GiB. */
   readonly memory?: number | undefined;
