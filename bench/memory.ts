@@ -1,5 +1,5 @@
 // Peak memory and time of `smhdr merge` on brackets of five photographs of 12, 24 and 45 megapixels, as JPEG and as
-// 16-bit TIFF: npx tsx bench/memory.ts [--memory 2G] [--only 45] [--json]
+// 16-bit TIFF: npx tsx bench/memory.ts [--method radiance] [--memory 2G] [--only 45] [--json]
 // Each is merged into an OpenEXR file and a tone-mapped JPEG. The photographs are the example's, enlarged.
 import { spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -9,7 +9,12 @@ import { parseArgs } from "node:util";
 import sharp from "sharp";
 
 const { values } = parseArgs({
-  options: { memory: { type: "string", default: "2G" }, only: { type: "string" }, json: { type: "boolean" } },
+  options: {
+    method: { type: "string", default: "radiance" },
+    memory: { type: "string", default: "2G" },
+    only: { type: "string" },
+    json: { type: "boolean" },
+  },
 });
 
 const sizes = [
@@ -53,7 +58,7 @@ function merge(paths: string[], outputs: string[]): number {
     "--ev",
     "0,1,2,3,4",
     "--method",
-    "radiance",
+    values.method,
   ];
   const start = performance.now();
   const result = spawnSync(

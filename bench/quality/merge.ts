@@ -1,4 +1,4 @@
-// How good merging is: npx tsx bench/quality/merge.ts [--per-source 2] [--spacing 2] [--model smhdr-s ...] [--json]
+// How good merging is: npx tsx bench/quality/merge.ts [--per-source 2, 0 for none] [--spacing 2] [--model smhdr-s ...] [--json]
 // 1. Dynamic brackets synthesised from the public test images (3 exposures 2 stops apart, moving objects, hand-held):
 //    the radiance merge and models, as smhdr merge makes them, against the reference exposure alone and OpenCV's
 //    AlignMTB + MergeDebevec (python3, or $SMHDR_PYTHON, with cv2).

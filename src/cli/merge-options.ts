@@ -23,7 +23,7 @@ export function addMergeOptions(command: Command): Command {
     .addOption(
       new Option(
         "--method <name>",
-        "how to merge: with a trained network, or by weights alone, many times faster (default: network)",
+        "how to merge: with a trained network, or by weights alone, several times faster (default: network)",
       ).choices(["network", "radiance"]),
     )
     .option("--model <name|file>", "the network's weights")

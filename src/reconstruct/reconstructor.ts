@@ -16,7 +16,7 @@ export type Method = "network" | "radiance";
 
 export interface ReconstructorOptions {
   /**
-   * "network" reconstructs with a trained model, "radiance" merges without one, many times faster. Default: the network where it can
+   * "network" reconstructs with a trained model, "radiance" merges without one, several times faster. Default: the network where it can
    * take the bracket and fits the memory; the result's metadata says which it was.
    */
   readonly method?: Method | undefined;
