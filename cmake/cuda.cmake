@@ -32,7 +32,8 @@ if(NOT CMAKE_CUDA_COMPILER)
   return()
 endif()
 
-set(architectures 75-real 80-real 86-real 89-real 90-real)
+# 8.6 and 8.9 run what is compiled for 8.0, 10.3 what is for 10.0: only a major version needs its own.
+set(architectures 75-real 80-real 90-real)
 if(SMHDR_CUDA_ARCHITECTURES)
   set(architectures ${SMHDR_CUDA_ARCHITECTURES})
 endif()
@@ -70,7 +71,11 @@ endforeach()
 set(CMAKE_CUDA_ARCHITECTURES OFF)  # of what follows, which has no kernels
 # Kernels call the constexpr functions of ops.h. Two threads of nvcc each work on an architecture.
 target_compile_options(smhdr_cuda PRIVATE -O3 --expt-relaxed-constexpr --threads=2 -Werror=all-warnings
-  -Xcompiler=-Wall -Xfatbin=-compress-all)
+  -Xcompiler=-Wall -Xfatbin=-compress-all -Xptxas=-v)
+if(NOT CMAKE_CUDA_COMPILER_LAUNCHER)
+  set_target_properties(smhdr_cuda PROPERTIES CUDA_COMPILER_LAUNCHER
+    "${CMAKE_COMMAND};-P;${CMAKE_CURRENT_LIST_DIR}/keep-resources.cmake;--")
+endif()
 target_sources(smhdr_core PRIVATE $<TARGET_OBJECTS:smhdr_cuda>)
 target_compile_definitions(smhdr_core PUBLIC SMHDR_HAS_CUDA)
 # Static, so that the addon loads where there is neither CUDA nor a driver.

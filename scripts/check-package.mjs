@@ -37,6 +37,7 @@ function checkFiles(files) {
     "dist/photoshop/manifest.json",
     "CMakeLists.txt",
     "cmake/cuda.cmake",
+    "cmake/keep-resources.cmake",
     "native/ops/cuda/device.cuh",
     "LICENSE",
     "README.md",

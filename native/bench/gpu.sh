@@ -51,18 +51,10 @@ say "device: ${device:-none}"
 generator=()
 command -v ninja >/dev/null && generator=(-G Ninja)
 step "configure" 60 cmake -S . -B $build "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DSMHDR_CUDA=ON \
-  "-DSMHDR_CUDA_ARCHITECTURES=${capability:-90}-real" -DCMAKE_CUDA_FLAGS=-Xptxas=-v || finish 1
-build_began=$(wc -l <"$log")
+  "-DSMHDR_CUDA_ARCHITECTURES=${capability:-90}-real" || finish 1
 step "build" 420 nice cmake --build $build --parallel "$(nproc)" || finish 1
-# Registers, spills and shared memory of every kernel, from what ptxas said.
-tail -n +"$build_began" "$log" | awk '
-  /Compiling entry function/ { split($0, part, "\x27"); name = part[2] }
-  /bytes stack frame/ { spills = $5 + $9 }
-  /Used [0-9]+ registers/ { match($0, /Used [0-9]+/); used = substr($0, RSTART + 5, RLENGTH - 5)
-    shared = match($0, /[0-9]+ bytes smem/) ? substr($0, RSTART, RLENGTH - 11) : 0
-    printf "%4d registers %6d bytes spilled %6d bytes of static shared memory  %s\n", used, spills, shared, name }' |
-  { c++filt 2>/dev/null || cat; } | sort -k3,3nr -k1,1nr >"$out/resources.txt"
-say "kernels: $(wc -l <"$out/resources.txt"), $(awk '$3 > 0' "$out/resources.txt" | wc -l) of them spill (resources.txt)"
+native/bench/list-kernels.sh $build >"$out/kernels.txt" || finish 1
+say "kernels: $(($(wc -l <"$out/kernels.txt") - 1)), $(grep -c '+' "$out/kernels.txt") of them spill (kernels.txt)"
 
 if [ -z "$device" ]; then
   say "There is no GPU on this machine (nvidia-smi lists none): nothing was run on one."
