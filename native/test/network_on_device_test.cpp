@@ -36,6 +36,8 @@ struct Case {
   const char* name;
   int exposures, height, width, batch;
   bool folded = false;  // a learnt fold into three slots, the last exposure a prior
+  int channels = 24;
+  int heads[2] = {2, 3};  // of the two stages
 };
 
 struct Problem {
@@ -48,9 +50,9 @@ struct Problem {
   Tensor out;
 
   explicit Problem(const Case& c) {
-    config.width = 24;
-    config.reduced = 6;
-    config.stages = {{2, 2}, {1, 3}};
+    config.width = c.channels;
+    config.reduced = c.channels / 4;
+    config.stages = {{2, c.heads[0]}, {1, c.heads[1]}};
     if (c.folded) {
       config.slots = 3;
       config.fold_exposures = c.exposures;
@@ -267,6 +269,15 @@ void test_stopped_run(const Device& device) {
 }
 
 #if defined(SMHDR_HAS_CUDA_SHIM)
+/// The paper's width trains where a block has the least shared memory (compute capability 7.5).
+void test_least_device(const Device& device) {
+  const size_t bytes = std::exchange(cuda_shim::machine.shared_bytes, size_t{64} << 10);
+  const int before = skipped;
+  test_trainer(device, {"width 60, 64 KiB", 3, 8, 8, 1, false, 60, {6, 6}});
+  CHECK(skipped == before);
+  cuda_shim::machine.shared_bytes = bytes;
+}
+
 /// What does not fit is refused, and the session goes on with what does.
 void test_lack_of_memory() {
   Problem small({"small", 3, 16, 16, 1}), large({"large", 3, 64, 64, 1});
@@ -297,6 +308,7 @@ int main() {
 #if defined(SMHDR_HAS_CUDA_SHIM)
   devices.push_back({"cuda (shim)", [](Precision precision) { return cuda::shim::make_ops(0, precision); }});
   test_lack_of_memory();
+  test_least_device(devices[0]);
   cuda_shim::machine.devices = 2;
   const Device other{"cuda:1 (shim)", [](Precision precision) { return cuda::shim::make_ops(1, precision); }};
   test_runs_at_once({&devices[0], &other});

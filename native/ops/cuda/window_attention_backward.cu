@@ -50,15 +50,19 @@ __device__ __forceinline__ float table_sum(const float* slopes, int row) {
   return sum;
 }
 
+/// The rows that hold the attention of all keys, or for a while the output's gradient.
+constexpr int wide_rows(int channels) { return channels > kWindowTokens ? channels : kWindowTokens; }
+
+// Rows are few so that width 60 fits into the 64 KiB of compute capability 7.5: the gradient of q, k and v goes on as
+// soon as it is known, and the output's is read anew for every head.
 __global__ void __launch_bounds__(WindowTile::kThreads)
     window_attention_backward_kernel(AttentionBackwardParameters p) {
   constexpr int pitch = WindowTile::kPitch;
   const int channels = p.channels, heads = p.weights.heads, depth = channels / heads;
-  float *y = shared_memory<float>(), *grad = y + channels * pitch, *grad_y = grad + channels * pitch,
-        *q = grad_y + channels * pitch, *k = q + depth * pitch, *v = k + depth * pitch, *grad_mixed = v + depth * pitch,
-        *grad_q = grad_mixed + depth * pitch, *grad_k = grad_q + depth * pitch, *grad_v = grad_k + depth * pitch,
-        *attention = grad_v + depth * pitch, *factors = attention + kWindowTokens * pitch,
-        *along = factors + kWindowTokens;
+  float *y = shared_memory<float>(), *grad_y = y + channels * pitch, *q = grad_y + channels * pitch,
+        *k = q + depth * pitch, *v = k + depth * pitch, *grad_mixed = v + depth * pitch,
+        *own = grad_mixed + depth * pitch, *attention = own + depth * pitch,
+        *factors = attention + wide_rows(channels) * pitch, *along = factors + kWindowTokens;
   const int token = threadIdx.x / 4, part = threadIdx.x % 4;
   const float scale = rsqrtf(static_cast<float>(depth));
   for (int64_t window = blockIdx.x; window < p.count; window += gridDim.x) {
@@ -70,8 +74,6 @@ __global__ void __launch_bounds__(WindowTile::kThreads)
     };
     __syncthreads();
     WindowTile::load([&](int t) { return p.x + p.windows.pixel(window, t) * channels; }, channels, p.weights.norm, y);
-    WindowTile::load([&](int t) { return p.grad_out + p.windows.pixel(window, t) * channels; }, channels, NormWeights{},
-                     grad);
     __syncthreads();
     const float factor = apply_mask(p, window, y);
     if (part == 0) factors[token] = factor;
@@ -79,9 +81,24 @@ __global__ void __launch_bounds__(WindowTile::kThreads)
     store(y, channels, p.tokens, 0, channels);
     const float keep = p.keep ? p.keep[window / p.windows.count()] : 1.0f;
     for (int h = 0; h < heads; ++h) {
+      // Of q, k or v, times what it came from, and on to norm(x).
+      const auto reach_tokens = [&](const float* from, int which, bool begin) {
+        const int first = which * channels + h * depth;
+        store(from, depth, p.grad_qkv, first, 3 * channels);
+        WindowTile::multiply_transposed(from, depth, p.weights.qkv_weight + int64_t{first} * channels, channels,
+                                        channels, [&](int o, int t, float4 s) {
+                                          float* at = grad_y + o * pitch + t;
+                                          const float sums[4] = {s.x, s.y, s.z, s.w};
+                                          for (int i = 0; i < 4; ++i) at[i] = begin ? sums[i] : at[i] + sums[i];
+                                        });
+      };
+      float* grad = attention;  // which comes later
+      WindowTile::load([&](int t) { return p.grad_out + p.windows.pixel(window, t) * channels; }, channels,
+                       NormWeights{}, grad);
       project_head(p, y, 0, h, scale, q);
       project_head(p, y, 1, h, 1, k);
       project_head(p, y, 2, h, 1, v);
+      __syncthreads();
       WindowTile::multiply_transposed(
           grad, channels, p.weights.proj_weight + h * depth, channels, depth, [&](int o, int t, float4 sum) {
             WindowTile::put(grad_mixed, o, t, make_float4(sum.x * keep, sum.y * keep, sum.z * keep, sum.w * keep));
@@ -90,15 +107,17 @@ __global__ void __launch_bounds__(WindowTile::kThreads)
       const float inverse = attend(p, window, h, q, k, attention);
       for (int key = part; key < kWindowTokens; key += 4) attention[key * pitch + token] *= inverse;
       __syncthreads();
-      float* mixed = grad_q;  // which comes later
-      WindowTile::multiply(attention, kWindowTokens, v, pitch, depth,
-                           [&](int o, int t, float4 sum) { WindowTile::put(mixed, o, t, sum); });
-      multiply_queries(grad_mixed, attention, depth, grad_v);
+      multiply_queries(grad_mixed, attention, depth, own);  // v's gradient
       __syncthreads();
-      store(mixed, depth, p.mixed, h * depth, channels);
+      reach_tokens(own, 2, h == 0);
+      __syncthreads();
+      WindowTile::multiply(attention, kWindowTokens, v, pitch, depth,
+                           [&](int o, int t, float4 sum) { WindowTile::put(own, o, t, sum); });
+      __syncthreads();
+      store(own, depth, p.mixed, h * depth, channels);
       // The softmax's gradient along itself: sum over keys of p dp = sum over d of grad_mixed mixed.
       float sum = 0;
-      for (int d = part; d < depth; d += 4) sum += grad_mixed[d * pitch + token] * mixed[d * pitch + token];
+      for (int d = part; d < depth; d += 4) sum += grad_mixed[d * pitch + token] * own[d * pitch + token];
       sum = lane_sum<4>(sum);
       if (part == 0) along[token] = sum;
       __syncthreads();
@@ -108,26 +127,15 @@ __global__ void __launch_bounds__(WindowTile::kThreads)
       __syncthreads();
       if (p.tables && threadIdx.x < kTable) {
         float* to = p.tables + (int64_t{blockIdx.x} * kTable + threadIdx.x) * heads + h;
-        const float own = table_sum(attention, threadIdx.x);
-        *to = window == blockIdx.x ? own : *to + own;
+        const float all = table_sum(attention, threadIdx.x);
+        *to = window == blockIdx.x ? all : *to + all;
       }
       WindowTile::multiply(attention, kWindowTokens, k, pitch, depth, [&](int o, int t, float4 s) {
-        WindowTile::put(grad_q, o, t, make_float4(s.x * scale, s.y * scale, s.z * scale, s.w * scale));
+        WindowTile::put(own, o, t, make_float4(s.x * scale, s.y * scale, s.z * scale, s.w * scale));
       });
-      multiply_queries(q, attention, depth, grad_k);
+      multiply_queries(q, attention, depth, v);  // k's gradient; v itself has done its part
       __syncthreads();
-      for (int which = 0; which < 3; ++which) {
-        const float* from = which == 0 ? grad_q : which == 1 ? grad_k : grad_v;
-        const int first = which * channels + h * depth;
-        store(from, depth, p.grad_qkv, first, 3 * channels);
-        WindowTile::multiply_transposed(from, depth, p.weights.qkv_weight + int64_t{first} * channels, channels,
-                                        channels, [&](int o, int t, float4 s) {
-                                          float* at = grad_y + o * pitch + t;
-                                          const bool begin = h == 0 && which == 0;
-                                          const float sums[4] = {s.x, s.y, s.z, s.w};
-                                          for (int i = 0; i < 4; ++i) at[i] = begin ? sums[i] : at[i] + sums[i];
-                                        });
-      }
+      for (int which = 0; which < 2; ++which) reach_tokens(which == 0 ? own : v, which, false);
       __syncthreads();
     }
     // The importance map is sigmoid(mean of y): its gradient reaches y too. y is masked here: f y.
@@ -164,7 +172,7 @@ void CudaOps::window_attention_backward(const AttentionBackwardArgs& args) {
                                       out.bias_table ? scratch.take(int64_t{blocks} * kTable * heads) : nullptr,
                                       scratch.take(pixels * channels)};
   launch(*device_, window_attention_backward_kernel, blocks, WindowTile::kThreads,
-         WindowTile::bytes(3 * channels + 7 * depth + kWindowTokens) + 2 * kWindowTokens * sizeof(float), p);
+         WindowTile::bytes(2 * channels + 5 * depth + wide_rows(channels)) + 2 * kWindowTokens * sizeof(float), p);
   if (out.bias_table)
     add_parts(*device_, p.tables, blocks, kTable * heads, Accumulators<1>{{out.bias_table}, {kTable * heads}});
   add_outer(*device_, KeptValues{args.grad_out.data, channels, area, forward.keep}, channels, Values{p.mixed, channels},
