@@ -21,7 +21,7 @@ std::vector<Size> sizes(bool quick) {
 }
 
 /// A session's work without its copies.
-double resident_seconds(Ops& ops, bool quick, Size size) {
+double resident_seconds(Ops& ops, bool quick, Size size, double* queueing) {
   const RandomNetwork net;
   Tensors tensors(ops);
   ParameterMap parameters;
@@ -33,9 +33,10 @@ double resident_seconds(Ops& ops, bool quick, Size size) {
   ForwardInput input;
   for (int i = 0; i < 3; ++i) input.exposures.push_back(tensors.make(1, size.height, size.width, 6));
   const Tensor out = tensors.make(1, size.height, size.width, 3);
-  return seconds_on(ops, quick, [&] {
-    check(forward(net.config, parameters, ops, input, out, nullptr, nullptr, nullptr, &composed), "network");
-  });
+  return seconds_on(
+      ops, quick,
+      [&] { check(forward(net.config, parameters, ops, input, out, nullptr, nullptr, nullptr, &composed), "network"); },
+      queueing);
 }
 
 double session_seconds(const Setting& setting, Precision precision, Size size) {
@@ -85,19 +86,20 @@ struct Waves {
 
 void time_network(const Setting& setting) {
   std::printf("\nnetwork, width 60, four stages of six blocks, three exposures\n");
-  std::printf("%-36s %10s %16s %10s\n", "", "ms", "with copies, ms", "TFLOP/s");
+  std::printf("%-36s %10s %11s %16s %10s\n", "", "ms", "queued, ms", "with copies, ms", "TFLOP/s");
   for (const Size size : sizes(setting.quick))
     for (const Precision precision : {Precision::fp32, Precision::bf16}) {
       const bool bf16 = precision == Precision::bf16;
       if (bf16 && !setting.bf16) continue;
-      double seconds;
+      double seconds, queueing;
       {
         const auto ops = std::move(setting.make_ops(precision).value());
-        seconds = resident_seconds(*ops, setting.quick, size);
+        seconds = resident_seconds(*ops, setting.quick, size, &queueing);
       }
       const double whole = session_seconds(setting, precision, size);
-      std::printf("smnet n=3 %-13s %-12s %10.2f %16.1f %10.2f\n", size.name, bf16 ? "bf16" : "fp32", 1e3 * seconds,
-                  1e3 * whole, 1e-12 * kForwardFlops * size.height * size.width / seconds);
+      std::printf("smnet n=3 %-13s %-12s %10.2f %11.2f %16.1f %10.2f\n", size.name, bf16 ? "bf16" : "fp32",
+                  1e3 * seconds, 1e3 * queueing, 1e3 * whole,
+                  1e-12 * kForwardFlops * size.height * size.width / seconds);
       std::fflush(stdout);
     }
 }
