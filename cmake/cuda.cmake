@@ -1,6 +1,6 @@
 # The CUDA kernels (native/ops/cuda/*.cu) for smhdr_core, where there is an nvcc that works; nothing else needs CUDA.
 set(SMHDR_CUDA AUTO CACHE STRING "CUDA kernels: ON, OFF, or AUTO, where an nvcc that works is found")
-set(SMHDR_CUDA_ARCHITECTURES "" CACHE STRING "Compute capabilities to compile for, such as 90-real; empty: all")
+set(SMHDR_CUDA_ARCHITECTURES "" CACHE STRING "Compute capabilities to compile for, such as 90-real; empty: the environment's CUDAARCHS, or all")
 if(NOT SMHDR_CUDA OR SMHDR_FUZZ OR SMHDR_SANITIZE)
   return()
 endif()
@@ -34,6 +34,9 @@ endif()
 
 # 8.6 and 8.9 run what is compiled for 8.0, 10.3 what is for 10.0: only a major version needs its own.
 set(architectures 75-real 80-real 90-real)
+if(NOT SMHDR_CUDA_ARCHITECTURES)
+  set(SMHDR_CUDA_ARCHITECTURES $ENV{CUDAARCHS})  # CMake's own name for it
+endif()
 if(SMHDR_CUDA_ARCHITECTURES)
   set(architectures ${SMHDR_CUDA_ARCHITECTURES})
 endif()
