@@ -20,7 +20,7 @@ it("every CUDA kernel is compiled for every architecture and hardly spills", { s
   console.log(table);
   const [head, ...rows] = table.trim().split("\n");
   const architectures = head.match(/sm_\d+/g) ?? [];
-  const listed = readFileSync(`${root}cmake/cuda.cmake`, "utf8").match(/\d+(?=-real)/g) ?? [];
+  const listed: readonly string[] = readFileSync(`${root}cmake/cuda.cmake`, "utf8").match(/\d+(?=-real)/g) ?? [];
   for (const arch of architectures) assert.ok(listed.includes(arch.slice(3)), arch);
   assert.ok(architectures.length >= 3 && rows.length > 30, head);
   for (const row of rows) {
