@@ -10,12 +10,15 @@ import { muLaw } from "../../src/measure/mu-law.js";
 import { psnr } from "../../src/measure/psnr.js";
 import { loadModel } from "../../src/model/model.js";
 import { hasPrior } from "../../src/model/prior.js";
-import { bestCount, chooseExposures } from "../../src/reconstruct/network.js";
+import { MergeSampler } from "../../src/reconstruct/merge-sampler.js";
+import { bestCount, chooseExposures, type Sampler } from "../../src/reconstruct/network.js";
+import { mergeRadiance } from "../../src/reconstruct/radiance.js";
 import { ExposureSampler } from "../../src/reconstruct/sampler.js";
 
 const { values } = parseArgs({
   options: { size: { type: "string", default: "384" }, models: { type: "string", default: "smhdr,smhdr-s" } },
 });
+const MEMORY = 2 * 2 ** 30;
 const root = new URL("../../", import.meta.url).pathname;
 const folder = join(process.env.SMHDR_DATA ?? join(root, "../shared/data"), "brackets");
 const size = Number(values.size);
@@ -31,10 +34,17 @@ for (const name of values.models.split(",")) {
     const side = (length: number) => Math.min(size, Math.floor(length / 8) * 8);
     const [width, height] = [side(bracket.width), side(bracket.height)];
     const region = { x: (bracket.width - width) >> 1, y: (bracket.height - height) >> 1, width, height };
-    const chosen = chooseExposures(bracket, model.exposures).map((i) => bracket.exposures[i]);
-    const exposures = chosen.map((e) => {
+    const prior = hasPrior(model.tensors);
+    const chosen = chooseExposures(bracket, model.exposures, prior).map((i) => bracket.exposures[i]);
+    const first = bracket.exposures[0].exposureValue;
+    const shift = chosen[0].exposureValue - first;
+    const samplers: Sampler[] = chosen.map(
+      (e) => new ExposureSampler({ ...e, exposureValue: e.exposureValue - shift }),
+    );
+    if (prior) samplers.push(new MergeSampler(await mergeRadiance(bracket, { memory: MEMORY }), 2 ** (shift - first)));
+    const exposures = samplers.map((sampler) => {
       const out = new Float32Array(width * height * 6);
-      new ExposureSampler({ ...e, exposureValue: e.exposureValue - chosen[0].exposureValue }).read(region, out);
+      sampler.read(region, out);
       return out;
     });
     bracket.close();
