@@ -11,9 +11,8 @@ import { psnr } from "../../src/measure/psnr.js";
 import { loadModel } from "../../src/model/model.js";
 import { hasPrior } from "../../src/model/prior.js";
 import { MergeSampler } from "../../src/reconstruct/merge-sampler.js";
-import { bestCount, chooseExposures, type Sampler } from "../../src/reconstruct/network.js";
+import { bestCount, networkExposures } from "../../src/reconstruct/network.js";
 import { mergeRadiance } from "../../src/reconstruct/radiance.js";
-import { ExposureSampler } from "../../src/reconstruct/sampler.js";
 
 const { values } = parseArgs({
   options: { size: { type: "string", default: "384" }, models: { type: "string", default: "smhdr,smhdr-s" } },
@@ -24,24 +23,19 @@ const folder = join(process.env.SMHDR_DATA ?? join(root, "../shared/data"), "bra
 const size = Number(values.size);
 for (const name of values.models.split(",")) {
   const model = await loadModel(name);
+  const prior = hasPrior(model.tensors);
   const [exact, fast] = [createNativeEngine(model, 0, "fp32"), createNativeEngine(model, 0, "bf16")];
   let least = Number.POSITIVE_INFINITY;
   for (const scene of (await readdir(folder)).sort()) {
     const files = (await readdir(join(folder, scene))).filter((file) => /\.(jpe?g|png|tiff?)$/i.test(file));
     if (files.length < model.exposures) continue;
     const bracket = await readBracket(files.map((file) => join(folder, scene, file)));
-    if (bestCount(bracket, { counts: [model.exposures], prior: hasPrior(model.tensors) }) === undefined) continue;
+    if (bestCount(bracket, { counts: [model.exposures], prior }) === undefined) continue;
     const side = (length: number) => Math.min(size, Math.floor(length / 8) * 8);
     const [width, height] = [side(bracket.width), side(bracket.height)];
     const region = { x: (bracket.width - width) >> 1, y: (bracket.height - height) >> 1, width, height };
-    const prior = hasPrior(model.tensors);
-    const chosen = chooseExposures(bracket, model.exposures, prior).map((i) => bracket.exposures[i]);
-    const first = bracket.exposures[0].exposureValue;
-    const shift = chosen[0].exposureValue - first;
-    const samplers: Sampler[] = chosen.map(
-      (e) => new ExposureSampler({ ...e, exposureValue: e.exposureValue - shift }),
-    );
-    if (prior) samplers.push(new MergeSampler(await mergeRadiance(bracket, { memory: MEMORY }), 2 ** (shift - first)));
+    const { samplers, mergeScale } = networkExposures(bracket, { exposures: model.exposures, prior });
+    if (prior) samplers.push(new MergeSampler(await mergeRadiance(bracket, { memory: MEMORY }), mergeScale));
     const exposures = samplers.map((sampler) => {
       const out = new Float32Array(width * height * 6);
       sampler.read(region, out);

@@ -97,6 +97,24 @@ export async function reconstructNetwork(
 }
 
 /**
+ * What a network is given of a bracket: the chosen exposures, their samplers, by how many stops the values were shifted, and
+ * the scale at which a merge of all goes with them.
+ */
+export function networkExposures(
+  bracket: Bracket,
+  model: Omit<NetworkInputs, "name">,
+  exposureValues: readonly number[] = bracket.exposures.map(({ exposureValue }) => exposureValue),
+): { chosen: number[]; shift: number; samplers: Sampler[]; mergeScale: number } {
+  const chosen = chooseExposures(bracket, model.exposures, model.prior);
+  // The network's 1.0 is where the shortest exposure it is given clips, if that of all has the value 0.
+  const shift = exposureValues[chosen[0]] - exposureValues[0];
+  const samplers: Sampler[] = chosen.map(
+    (i) => new ExposureSampler({ ...bracket.exposures[i], exposureValue: exposureValues[i] - shift }),
+  );
+  return { chosen, shift, samplers, mergeScale: 2 ** (shift - exposureValues[0]) };
+}
+
+/**
  * A bracket's radiance by the network: the whole image at once where memory allows, else overlapping tiles that share their
  * image-wide sums and fade into each other. `model.exposures` is how many the engine takes, chosen of a longer bracket by
  * chooseExposures; a prior is merged of all, and what only exposures shorter than the chosen ones saw is the prior's.
@@ -109,14 +127,8 @@ export async function bracketRadiance(
   options: BracketOptions,
 ): Promise<Float32Array> {
   throwIfAborted(options.signal);
-  const { onProgress, exposureValues = bracket.exposures.map(({ exposureValue }) => exposureValue) } = options;
-  const chosen = chooseExposures(bracket, model.exposures, model.prior);
-  // The network's 1.0 is where the shortest exposure it is given clips, if that of all has the value 0.
-  const shift = exposureValues[chosen[0]] - exposureValues[0];
-  const samplers: Sampler[] = chosen.map(
-    (i) => new ExposureSampler({ ...bracket.exposures[i], exposureValue: exposureValues[i] - shift }),
-  );
-  const mergeScale = 2 ** (shift - exposureValues[0]);
+  const { onProgress, exposureValues } = options;
+  const { chosen, shift, samplers, mergeScale } = networkExposures(bracket, model, exposureValues);
   let memory = options.memory;
   let merge: Radiance | undefined;
   if (model.prior) {
