@@ -57,6 +57,7 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info) {
   options.decay = number("decay");
   options.clip = number("clip");
   options.drop_path = number("dropPath");
+  options.squared_weight = number("squaredWeight");
   options.perceptual_weight = number("perceptualWeight");
   options.tape_bytes = static_cast<int64_t>(number("tapeBytes"));
   options.seed = big_integer(given.Get("seed"));

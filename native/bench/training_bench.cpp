@@ -44,7 +44,7 @@ class Training {
     if (Status s = forward(config_, parameters_, *ops_, input_, picture(out_.data()), nullptr, nullptr, &tape); !s.ok())
       return s;
     tape_bytes = tape.bytes();
-    loss = mu_law_loss(picture(std::as_const(out_).data()), picture(std::as_const(truth_).data()), nullptr,
+    loss = mu_law_loss(picture(std::as_const(out_).data()), picture(std::as_const(truth_).data()), nullptr, 0,
                        picture(grad_.data()));
     if (Status s = backward(config_, parameters_, *ops_, input_, tape, picture(std::as_const(out_).data()),
                             picture(std::as_const(grad_).data()), sums_.map);

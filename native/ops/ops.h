@@ -305,7 +305,8 @@ class Ops {
   // another; a device has its own where it wants to be fast. What is returned is NaN where the device failed.
 
   /// See mu_law_loss and structure_loss in smhdr/training.h; `weights` may be null, and so may grad's data.
-  virtual double mu_law_loss(ConstTensor prediction, ConstTensor truth, const float* weights, Tensor grad);
+  virtual double mu_law_loss(ConstTensor prediction, ConstTensor truth, const float* weights, double squared,
+                             Tensor grad);
   virtual double structure_loss(ConstTensor prediction, ConstTensor truth, const float* weights, double scale,
                                 Tensor grad);
   virtual double squared_norm(const float* values, int64_t count);

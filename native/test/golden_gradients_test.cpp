@@ -61,7 +61,7 @@ void run(const char* config_name, const char* name, Ops& ops, double relative) {
     const Tensor out = golden.picture(result.data(), 3), grad_out = golden.picture(grad.data(), 3);
     CHECK(forward(golden.config, golden.parameters, ops, golden.input, out, nullptr, nullptr, &tape).ok());
     CHECK(ops.finish().ok());
-    const double loss = mu_law_loss(out, golden.picture(truth.data(), 3), weights.data(), grad_out);
+    const double loss = mu_law_loss(out, golden.picture(truth.data(), 3), weights.data(), 0, grad_out);
     Accumulators sums(golden.parameters);
     std::vector<std::vector<float>> input_storage(golden.input.exposures.size(),
                                                   std::vector<float>(golden.exposures[0].size()));
@@ -111,7 +111,7 @@ void run_adam(Ops& ops) {
     const Tensor out = golden.picture(result.data(), 3), grad_out = golden.picture(grad.data(), 3);
     CHECK(forward(golden.config, golden.parameters, ops, golden.input, out, nullptr, nullptr, &tape).ok());
     CHECK(ops.finish().ok());
-    const double loss = mu_law_loss(out, golden.picture(truth.data(), 3), nullptr, grad_out);
+    const double loss = mu_law_loss(out, golden.picture(truth.data(), 3), nullptr, 0, grad_out);
     CHECK(std::fabs(loss - losses[step - 1]) < 2e-6);
     Accumulators sums(golden.parameters);
     CHECK(backward(golden.config, golden.parameters, ops, golden.input, tape, out, grad_out, sums.map).ok());

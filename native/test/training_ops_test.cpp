@@ -26,7 +26,7 @@ void compare_values(const char* what, const Implementation& on, const std::vecto
     std::printf("  %s on %s: %g\n", what, on.label.c_str(), worst);
 }
 
-void test_losses(const Implementation& on, Shape s, bool weighted) {
+void test_losses(const Implementation& on, Shape s, bool weighted, double squared) {
   const int64_t pixels = int64_t{s.batch} * s.height * s.width, size = 3 * pixels;
   std::vector<float> prediction = random_values(size), truth = random_values(size), weights = random_values(pixels);
   for (float& v : prediction) v = std::fabs(v);
@@ -39,11 +39,11 @@ void test_losses(const Implementation& on, Shape s, bool weighted) {
       std::printf("  %s on %s: %.12g, not %.12g\n", what, on.label.c_str(), got, expected);
   };
   std::vector<float> got(size, 5.0f), expected(size, -5.0f);
-  double loss = mu_law_loss(view(prediction), view(truth), w, view(expected));
-  close("mu-law", on.ops->mu_law_loss(view(prediction), view(truth), w, view(got)), loss);
+  double loss = mu_law_loss(view(prediction), view(truth), w, squared, view(expected));
+  close("mu-law", on.ops->mu_law_loss(view(prediction), view(truth), w, squared, view(got)), loss);
   CHECK(on.ops->finish().ok());
   compare_values("mu-law", on, got, expected, 1e-6);
-  close("mu-law alone", on.ops->mu_law_loss(view(prediction), view(truth), w, {}), loss);
+  close("mu-law alone", on.ops->mu_law_loss(view(prediction), view(truth), w, squared, {}), loss);
 
   got = expected = random_values(size, 1e-3f);  // added to
   loss = structure_loss(view(prediction), view(truth), w, 0.3, view(expected));
@@ -52,7 +52,28 @@ void test_losses(const Implementation& on, Shape s, bool weighted) {
   compare_values("structure", on, got, expected, 1e-6);
   close("structure alone", on.ops->structure_loss(view(prediction), view(truth), w, 0.3, {}), loss);
   prediction[size / 2] = NAN;
-  CHECK(std::isnan(on.ops->mu_law_loss(view(prediction), view(truth), w, view(got))));
+  CHECK(std::isnan(on.ops->mu_law_loss(view(prediction), view(truth), w, squared, view(got))));
+}
+
+/// The reference's gradient against finite differences.
+void test_loss_gradient(double squared) {
+  std::vector<float> prediction = {0.001f, 0.02f, 0.4f, 0.3f, 0.9f, 2.0f}, grad(6);
+  const std::vector<float> truth = {0.002f, 0.01f, 0.41f, 0.7f, 0.1f, 1.0f}, weights = {0.5f, -1.5f};
+  const auto loss = [&](float* into) {
+    const auto view = [](auto* data) { return View<std::remove_pointer_t<decltype(data)>>{data, 1, 1, 2, 3}; };
+    return mu_law_loss(view(std::as_const(prediction).data()), view(truth.data()), weights.data(), squared, view(into));
+  };
+  loss(grad.data());
+  for (size_t i = 0; i < prediction.size(); ++i) {
+    const float at = prediction[i], above = at * 1.001f, below = at * 0.999f;
+    prediction[i] = above;
+    const double more = loss(nullptr);
+    prediction[i] = below;
+    const double slope = (more - loss(nullptr)) / (double{above} - below);
+    prediction[i] = at;
+    if (!CHECK(std::fabs(grad[i] - slope) <= 1e-4 * std::fabs(slope)))
+      std::printf("  squared %g, value %zu: %g, not %g\n", squared, i, grad[i], slope);
+  }
 }
 
 void test_adam(const Implementation& on, int64_t count) {
@@ -92,12 +113,12 @@ void test_failure() {
   const size_t left = std::exchange(cuda_shim::machine.memory_left, 0);
   const ConstTensor picture{values.data(), 1, 2, 2, 3};
   CHECK(std::isnan(ops->squared_norm(values.data(), 12)));
-  CHECK(std::isnan(ops->mu_law_loss(picture, picture, nullptr, {})));
+  CHECK(std::isnan(ops->mu_law_loss(picture, picture, nullptr, 0, {})));
   CHECK(std::isnan(ops->structure_loss(picture, picture, nullptr, 1, {})));
   const Status status = ops->finish();
   CHECK(!status.ok() && status.error().code == ErrorCode::out_of_memory);
   cuda_shim::machine.memory_left = left;
-  CHECK(ops->mu_law_loss(picture, picture, nullptr, {}) == 0 && ops->finish().ok());
+  CHECK(ops->mu_law_loss(picture, picture, nullptr, 0, {}) == 0 && ops->finish().ok());
 }
 
 /// Gradients of five heads of 12 take more shared memory than compute capability 7.5 has: an error that says so.
@@ -126,10 +147,12 @@ void test_lack_of_shared_memory() {
 }  // namespace
 
 int main() {
+  for (const double squared : {0.0, 20.0}) test_loss_gradient(squared);
   find_cuda_implementations();
   for (const Implementation& on : implementations) {
     for (Shape s : {Shape{1, 1, 1}, {1, 1, 9}, {1, 6, 1}, {2, 3, 5}, {2, 16, 24}, {1, 333, 301}})
-      for (const bool weighted : {false, true}) test_losses(on, s, weighted);
+      for (const bool weighted : {false, true})
+        for (const double squared : {0.0, 20.0}) test_losses(on, s, weighted, squared);
     for (const int64_t count : {1, 300, 600000}) test_adam(on, count);
   }
 #if defined(SMHDR_HAS_CUDA_SHIM)

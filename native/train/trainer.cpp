@@ -203,7 +203,7 @@ Status Trainer::accumulate(Replica& replica, const TrainingBatch& piece, std::ve
   Tape tape;
   if (Status status = forward(config_, replica.weights, ops, input, out, nullptr, progress, &tape); !status.ok())
     return status;
-  sums.pixel_loss += share * ops.mu_law_loss(out, truth, weights, grad);
+  sums.pixel_loss += share * ops.mu_law_loss(out, truth, weights, options_.squared_weight, grad);
   if (vgg_)
     sums.perceptual_loss += share * vgg_loss(replica, out, truth, weights, grad);
   else if (options_.perceptual == Perceptual::structure)

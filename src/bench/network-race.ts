@@ -2,15 +2,28 @@ import { writeFile } from "node:fs/promises";
 import { join as joinPath } from "node:path";
 import type { Precision } from "../engine/engine.js";
 import { SmhdrError } from "../errors.js";
-import { shippedModelFile } from "../model/model.js";
+import { FOLD_WEIGHT } from "../model/fold.js";
+import { loadModel } from "../model/model.js";
+import { withoutPrior } from "../model/prior.js";
+import { encodeSafetensors } from "../model/safetensors.js";
 import { type Contender, startContender, startPython, startWorker } from "./contender.js";
 import { Peak } from "./meter.js";
 import { networkInput, noiseRadiance } from "./pictures.js";
 import { difference, join, type RaceOptions, race, ratio } from "./race.js";
 import type { BenchContext, Peer, Row } from "./row.js";
 
-/** Configuration A: width 60, 4 stages of 6 blocks, three exposures; its own weights, so that all compute the same. */
+/** Width 60, 4 stages of 6 blocks, three exposures. */
 export const RACED_MODEL = "smhdr";
+
+/** Configuration A with that model's weights, so that all compute the same: neither merge nor learnt fold, as published. */
+async function publishedNetwork(folder: string): Promise<string> {
+  const { tensors, exposures } = await loadModel(RACED_MODEL);
+  const published = new Map(withoutPrior(tensors));
+  published.delete(FOLD_WEIGHT);
+  const file = joinPath(folder, "smnet.safetensors");
+  await writeFile(file, encodeSafetensors(published, { exposures: String(exposures) }));
+  return file;
+}
 const EXPOSURES = 3;
 /** Floating-point operations of a forward pass for each pixel (method.md section 2). */
 const FORWARD_FLOPS = 2 * 1_515_132;
@@ -38,7 +51,8 @@ export async function raceNetwork(
   const size = quick ? 64 : side;
   const input = joinPath(folder, `smnet-${size}.f32`);
   await writeFile(input, networkInput(EXPOSURES, size * size));
-  const task = { kind: "network", model: RACED_MODEL, input, height: size, width: size, threads } as const;
+  const model = await publishedNetwork(folder);
+  const task = { kind: "network", model, input, height: size, width: size, threads } as const;
   const worker = (engine: "native" | "onnxruntime", precision: Precision, output: string) =>
     startWorker(`smnet/${engine}`, { ...task, engine, precision, output }, signal);
   return raceEvent(context, precisions, {
@@ -49,14 +63,7 @@ export async function raceNetwork(
     peer: (peer, precision, output) => {
       if (peer === "onnxruntime" && precision === "fp32") return () => worker("onnxruntime", precision, output);
       if (peer !== "pytorch") return undefined;
-      const given = {
-        ...task,
-        model: shippedModelFile(RACED_MODEL),
-        exposures: EXPOSURES,
-        batch: 1,
-        precision,
-        output,
-      };
+      const given = { ...task, exposures: EXPOSURES, batch: 1, precision, output };
       return () => startPython("smnet/pytorch", "pytorch_peer.py", given, signal);
     },
   });
@@ -74,7 +81,7 @@ export async function raceTraining(
   const [input, truth] = ["train-input.f32", "train-truth.f32"].map((name) => joinPath(folder, name));
   await writeFile(input, networkInput(EXPOSURES, pixels));
   await writeFile(truth, noiseRadiance(pixels));
-  const model = shippedModelFile(RACED_MODEL);
+  const model = await publishedNetwork(folder);
   return raceEvent(context, precisions, {
     flops: 3 * FORWARD_FLOPS * pixels, // as is usual: what backward computes again is not counted
     options: quick ? { rounds: 1, least: 1, budget: 60 } : { rounds: 7, least: 3, budget: 40 },

@@ -25,6 +25,8 @@ export interface TrainerOptions {
   readonly clip: number;
   /** Stochastic depth's rate at the last block. */
   readonly dropPath: number;
+  /** Half of it times the squared difference is added to the absolute one (mu_law_loss in smhdr/training.h). */
+  readonly squaredWeight: number;
   readonly perceptual: Perceptual;
   readonly perceptualWeight: number;
   /** VGG-19's convolutions under torchvision's names, for "vgg". */

@@ -29,8 +29,8 @@ export function shippedModels(): string[] {
   return files.map((file) => basename(file, ".safetensors")).sort();
 }
 
-/** Where a model of that name that comes with the package lies; for programs that read weights themselves. */
-export function shippedModelFile(name: string): string {
+/** Where a model of that name that comes with the package lies. */
+function shippedModelFile(name: string): string {
   return join(folder, `${name}.safetensors`);
 }
 

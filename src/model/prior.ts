@@ -36,3 +36,22 @@ export function withPrior(
   const width = weights.get("conv_first.0.weight")?.shape[0] ?? 0;
   return out.set(FOLD_WEIGHT, plainFold(width, exposures, true));
 }
+
+/** The network's own radiance alone: it takes the exposures without a merge. */
+export function withoutPrior(weights: ReadonlyMap<string, StoredTensor>): ReadonlyMap<string, StoredTensor> {
+  const out = new Map(weights);
+  for (const name of ["conv_end.weight", "conv_end.bias"]) {
+    const tensor = weights.get(name);
+    if (tensor)
+      out.set(name, { shape: [3, ...tensor.shape.slice(1)], data: tensor.data.slice(0, (tensor.data.length / 4) * 3) });
+  }
+  for (const [name, { shape, data }] of weights) {
+    if (name !== FOLD_WEIGHT && !name.endsWith(`.${FOLD_WEIGHT}`)) continue;
+    const [slots, widest, inputs, width] = shape;
+    const kept = new Float32Array((data.length / inputs) * (inputs - 1));
+    for (let row = 0; row < slots * widest; row++)
+      kept.set(data.subarray(row * inputs * width, ((row + 1) * inputs - 1) * width), row * (inputs - 1) * width);
+    out.set(name, { shape: [slots, widest, inputs - 1, width], data: kept });
+  }
+  return out;
+}

@@ -4,9 +4,9 @@ import type { Precision } from "../engine/engine.js";
 import { type DeviceName, isNative } from "../engine/select.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
-import { loadModel } from "../model/model.js";
-import { readOnnx } from "../model/onnx/read.js";
-import { hasPrior } from "../model/prior.js";
+import { loadModel, type Model } from "../model/model.js";
+import { type OnnxModel, readOnnx } from "../model/onnx/read.js";
+import { hasPrior, withoutPrior } from "../model/prior.js";
 import { LoadedNetwork } from "./loaded-network.js";
 import { bestCount, reconstructNetwork, selectionNote, type Turn } from "./network.js";
 import { checkMergeDevice, mergeRadiance } from "./radiance.js";
@@ -51,8 +51,20 @@ const DEFAULT_MEMORY = 2 * 1024 ** 3;
 /** A bracket's pixels may hold a quarter of the memory (see ReadOptions.memory); the network gets what is left. */
 const NETWORK_SHARE = 3 / 4;
 
-/** The shipped model that needs no merge of the exposures, and so no native part. */
+/** The shipped model that learnt to do without the merge beside it, which the native part makes. */
 const WITHOUT_ADDON = "smhdr";
+
+const defaultModel = () => (hasAddon() ? "default" : WITHOUT_ADDON);
+
+/** The model without its merge, where it is the one that learnt to do without. Throws UNSUPPORTED for another. */
+function doWithoutMerge(model: Model | OnnxModel, named: string | undefined): Model {
+  if ("tensors" in model && (named ?? WITHOUT_ADDON) === WITHOUT_ADDON)
+    return { ...model, tensors: withoutPrior(model.tensors) };
+  throw new SmhdrError(
+    "UNSUPPORTED",
+    `model: ${model.name} takes a merge of the exposures, which the native part makes, and that could not be loaded. Use --model ${WITHOUT_ADDON}, or build the native part: ${buildCommand()}`,
+  );
+}
 
 /** The method that options mean where they name none. */
 export function methodOf({ method }: ReconstructorOptions): Method {
@@ -116,16 +128,10 @@ export class Reconstructor {
       checkMergeDevice(mergeDevice(device));
       return new Reconstructor(options, undefined);
     }
-    const loaded = model?.endsWith(".onnx")
-      ? await readOnnx(model)
-      : await loadModel(model ?? (hasAddon() ? "default" : WITHOUT_ADDON));
+    const loaded = model?.endsWith(".onnx") ? await readOnnx(model) : await loadModel(model ?? defaultModel());
     const prior = "tensors" in loaded ? hasPrior(loaded.tensors) : loaded.prior;
-    if (prior && !hasAddon())
-      throw new SmhdrError(
-        "UNSUPPORTED",
-        `model: ${loaded.name} takes a merge of the exposures, which the native part makes, and that could not be loaded. Use --model ${WITHOUT_ADDON}, or build the native part: ${buildCommand()}`,
-      );
-    const { network: ready, notes } = await LoadedNetwork.load(loaded, device, threads, precision);
+    const able = prior && !hasAddon() ? doWithoutMerge(loaded, model) : loaded;
+    const { network: ready, notes } = await LoadedNetwork.load(able, device, threads, precision);
     return new Reconstructor(options, ready, notes);
   }
 

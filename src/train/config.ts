@@ -51,6 +51,8 @@ export interface TrainConfig {
   readonly maskProbability: number;
   /** Loss weights by the local quality of segments, or 1 everywhere. */
   readonly lossWeights: "quality" | "uniform";
+  /** Half of it times the squared mu-law difference is added to the absolute one: more than 0 weighs what is far off, as a PSNR does. */
+  readonly squaredWeight: number;
   readonly perceptual: Perceptual;
   readonly perceptualWeight: number;
   /** Beginnings of the names of the parameters to train; all where empty. */
@@ -106,6 +108,7 @@ const ranges: Readonly<Record<string, Range>> = {
   averageDecay: [0, 0.999999],
   "augmentation.colours": [0, 1],
   maskProbability: [0, 1],
+  squaredWeight: [0, 1e6],
   perceptualWeight: [0, 1e6],
   "validation.every": [0, 1e6, true],
   "validation.scenes": [0, 1e6, true],

@@ -18,6 +18,7 @@ const paper: TrainConfig = {
   masks: "semantic",
   maskProbability: 0.75,
   lossWeights: "quality",
+  squaredWeight: 0,
   perceptual: "vgg",
   perceptualWeight: 0.005,
   trained: [],

@@ -137,6 +137,7 @@ async function makeTrainer(
       decay: config.averageDecay,
       clip: config.clip,
       dropPath: config.dropPath,
+      squaredWeight: config.squaredWeight,
       perceptual,
       perceptualWeight: config.perceptualWeight,
       // An extractor for as many exposures as the body was made for has no fold of its own.

@@ -5,13 +5,16 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { readRadiance } from "../../src/codec/read-radiance.js";
 import { hasOnnxRuntime } from "../../src/engine/onnx.js";
+import { loadModel } from "../../src/model/model.js";
+import { withoutPrior } from "../../src/model/prior.js";
+import { encodeSafetensors } from "../../src/model/safetensors.js";
 import { photograph } from "./photographs.js";
 import { jsonLines, smhdr, start } from "./process.js";
 
 const skip = hasOnnxRuntime() ? false : "onnxruntime-node is not installed";
 const noAddon = { env: { SMHDR_ADDON: "/nonexistent" } };
 const model = "smhdr-s";
-/** It takes no merge of the exposures, and so no native part. */
+/** It does without the merge of the exposures, and so without the native part. */
 const alone = "smhdr";
 
 let folder: string;
@@ -39,7 +42,10 @@ function difference(a: Float32Array, b: Float32Array): number {
 
 describe("smhdr with ONNX Runtime", { skip }, () => {
   it("merges without the native part and says how, once", async () => {
-    const native = await merge("native.exr", ["--model", alone, "--precision", "fp32"]);
+    const { tensors } = await loadModel(alone);
+    const file = join(folder, "without-merge.safetensors");
+    await writeFile(file, encodeSafetensors(withoutPrior(tensors), { exposures: "3" }));
+    const native = await merge("native.exr", ["--model", file, "--precision", "fp32"]);
     const onnx = await merge("without.exr", [], noAddon);
     const notes = onnx.lines.filter(({ event }) => event === "note").map(({ message }) => `${message}`);
     assert.equal(notes.filter((note) => /ONNX Runtime computes instead/.test(note)).length, 1);

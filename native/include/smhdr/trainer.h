@@ -29,6 +29,7 @@ struct TrainerOptions {
   double drop_path = 0.1;  // rate at the last block; it rises linearly from 0 at the first
   /// Names begin with one of these: trained. Others are frozen and cost no weight gradient. Empty: all are trained.
   std::vector<std::string> trained;
+  double squared_weight = 0;  // see mu_law_loss
   Perceptual perceptual = Perceptual::none;
   double perceptual_weight = 0.005;
   ParameterMap vgg;   // for Perceptual::vgg; copied

@@ -12,9 +12,10 @@ constexpr double kMu = 5000;
 double mu_law(double radiance);
 double mu_law_slope(double radiance);
 
-/// Mean over all values of |W T(prediction) - W T(truth)|, and its gradient of the prediction into `grad` (overwritten;
-/// null data: not wanted). `weights` is [batch, height, width]; null: 1.
-double mu_law_loss(ConstTensor prediction, ConstTensor truth, const float* weights, Tensor grad);
+/// Mean over all values of |W D| + `squared` / 2 |W| D^2 with D = T(prediction) - T(truth), and its gradient of the
+/// prediction into `grad` (overwritten; null data: not wanted). `weights` is [batch, height, width]; null: 1.
+/// method.md section 5 has the first term alone: `squared` 0.
+double mu_law_loss(ConstTensor prediction, ConstTensor truth, const float* weights, double squared, Tensor grad);
 
 /// A stand-in for the perceptual term that needs no weights of another network: with D = T(prediction) - T(truth), at
 /// full, half and quarter size (means of 2x2), the mean over values of W |D's difference to the right neighbour| plus

@@ -43,7 +43,8 @@ class CudaOps final : public Ops {
   void sigmoid_backward(ConstTensor out, ConstTensor grad_out, Tensor grad_x) override;
   void prior_backward(const PriorBackwardArgs& args) override;
 
-  double mu_law_loss(ConstTensor prediction, ConstTensor truth, const float* weights, Tensor grad) override;
+  double mu_law_loss(ConstTensor prediction, ConstTensor truth, const float* weights, double squared,
+                     Tensor grad) override;
   double structure_loss(ConstTensor prediction, ConstTensor truth, const float* weights, double scale,
                         Tensor grad) override;
   double squared_norm(const float* values, int64_t count) override;

@@ -87,12 +87,13 @@ struct MuLawTerm {
   MuLaw law;
   const float *prediction, *truth, *weights;
   int channels;
-  double share;
+  double squared, share;
   float* grad;
   __device__ double operator()(int64_t i) const {
     const double weight = weights ? weights[i / channels] : 1.0, difference = law(prediction[i]) - law(truth[i]);
-    if (grad) grad[i] = static_cast<float>(sign(difference) * fabs(weight) * share * law.slope(prediction[i]));
-    return fabs(weight * difference) * share;
+    const double slope = sign(difference) + squared * difference;
+    if (grad) grad[i] = static_cast<float>(slope * fabs(weight) * share * law.slope(prediction[i]));
+    return fabs(weight * difference) * (1 + squared / 2 * fabs(difference)) * share;
   }
 };
 
@@ -195,11 +196,12 @@ double CudaOps::squared_norm(const float* values, int64_t count) {
   return sum.total();
 }
 
-double CudaOps::mu_law_loss(ConstTensor prediction, ConstTensor truth, const float* weights, Tensor grad) {
+double CudaOps::mu_law_loss(ConstTensor prediction, ConstTensor truth, const float* weights, double squared,
+                            Tensor grad) {
   Scratch scratch(*device_);
   Sum sum(*device_, scratch, 1);
-  sum.add(MuLawTerm{mu_law(), prediction.data, truth.data, weights, prediction.channels, 1 / double(prediction.size()),
-                    grad.data},
+  sum.add(MuLawTerm{mu_law(), prediction.data, truth.data, weights, prediction.channels, squared,
+                    1 / double(prediction.size()), grad.data},
           prediction.size());
   return sum.total();
 }
