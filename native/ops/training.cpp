@@ -15,8 +15,8 @@ View<T> like(const View<T>& shape, T* data) {
 double Ops::mu_law_loss(ConstTensor prediction, ConstTensor truth, const float* weights, double squared, Tensor grad) {
   const OnHost p(memory(), prediction.data, prediction.size()), t(memory(), truth.data, truth.size()),
       w(memory(), weights, prediction.pixels()), g(memory(), grad.data, prediction.size(), true);
-  return smhdr::mu_law_loss(like<const float>(prediction, p.data()), like<const float>(truth, t.data()), w.data(), squared,
-                            like(grad, g.data()));
+  return smhdr::mu_law_loss(like<const float>(prediction, p.data()), like<const float>(truth, t.data()), w.data(),
+                            squared, like(grad, g.data()));
 }
 
 double Ops::structure_loss(ConstTensor prediction, ConstTensor truth, const float* weights, double scale, Tensor grad) {
