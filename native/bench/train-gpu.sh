@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains on this machine's GPU from what carry-training.sh packed: needs no Node and no network.
+# Trains the shipped smhdr on, on this machine's GPU, from what carry-training.sh packed: needs no Node and no network.
 #   native/bench/train-gpu.sh [MINUTES] [FOLDER]    MINUTES (8) of training; results go to FOLDER ($OUT, or build/train-gpu)
 # A run goes on from the files that its last FOLDER left, put into build/gpu-carry/run. Left in FOLDER, none above
 # 16 MiB: model.safetensors, checkpoint.00, .01 ... (`cat` makes one checkpoint of them), metrics.jsonl, config.json, log.txt.
@@ -28,7 +28,7 @@ if ! smhdr devices 2>/dev/null | grep '^cuda:' | grep -qv 'cannot be used'; then
 fi
 
 run=$work/run
-begin=(--config $carry/train-gpu.json)
+begin=(--config $carry/train-gpu.json --model smhdr)
 if ls "$carry"/run/checkpoint.0? >/dev/null 2>&1; then
   mkdir -p "$run"
   cp "$carry"/run/*.json* "$run/"
