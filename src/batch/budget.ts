@@ -56,12 +56,13 @@ export function planWork(
   const shared = memory - COORDINATOR_BYTES - engineBytes;
   const most = Math.floor(shared / (PROCESS_BYTES + LEAST_PIXEL_BYTES));
   if (most < 1) {
-    const needed = Math.ceil(
-      (COORDINATOR_BYTES + PROCESS_BYTES + LEAST_PIXEL_BYTES) / (network ? ENGINE_SHARE : 1) / MIB,
-    );
+    const least = Math.ceil((COORDINATOR_BYTES + PROCESS_BYTES + LEAST_PIXEL_BYTES) / MIB);
+    const needed = network
+      ? `${Math.ceil(least / (1 - ENGINE_SHARE))} MiB with a network, ${least} MiB with the method "radiance"`
+      : `${least} MiB`;
     throw new SmhdrError(
       "OUT_OF_MEMORY",
-      `memory: a batch needs at least ${needed} MiB; got ${Math.floor(memory / MIB)} MiB.`,
+      `memory: a batch needs at least ${needed}; got ${Math.floor(memory / MIB)} MiB.`,
     );
   }
   const wanted = jobs ?? (network ? 2 * devices : cores);

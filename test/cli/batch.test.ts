@@ -277,7 +277,11 @@ describe("smhdr batch", () => {
       [[photos, "-o", join(folder, "x"), "--name", "same.exr"], 2, /gives "same\.exr" to IMG_0001 and IMG_0004/],
       [[photos, "-o", join(folder, "x"), "--pattern", "{exposure}"], 2, /pattern: expected \{bracket\}/],
       [[join(folder, "nowhere"), "-o", join(folder, "x")], 1, /nowhere does not exist/],
-      [[photos, "-o", join(folder, "x"), "--memory", "64M"], 1, /a batch needs at least/],
+      [
+        [photos, "-o", join(folder, "x"), "--memory", "64M"],
+        1,
+        /needs at least 732 MiB with a network, 366 MiB with the method "radiance"; got 64/,
+      ],
       [[photos, "-o", join(folder, "x"), "--method", "network", "--model", "none-such"], 2, /none-such/],
     ];
     for (const [args, code, message] of cases) {
