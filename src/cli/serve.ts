@@ -45,7 +45,7 @@ export function registerServe(program: Command): void {
     .option(
       "--allow-origin <origin>",
       "let pages of this origin ask, such as http://localhost:3000; may be repeated",
-      collect,
+      (text, previous: string[] | undefined) => collect(parseOrigin(text), previous),
     )
     .option("--json", "print one JSON object a line")
     .addHelpText("after", help)
@@ -82,4 +82,14 @@ function parsePort(text: string): number {
   const port = parseCount(0)(text);
   if (port > 65535) throw new InvalidArgumentError("Expected a port, 0 to 65535.");
   return port;
+}
+
+/** An origin as its pages send it. Hosts of plug-ins have schemes of their own, or send "null" or "file://". */
+function parseOrigin(text: string): string {
+  if (text === "null") return text;
+  if (!/^[a-z][a-z0-9+.-]*:\/\/[^\s/?#@\\]*$/i.test(text) || !URL.canParse(text)) {
+    throw new InvalidArgumentError("Expected an origin, scheme://host[:port], such as http://localhost:3000.");
+  }
+  const { origin } = new URL(text); // without the default port, in small letters: what is compared with
+  return origin === "null" ? text : origin;
 }

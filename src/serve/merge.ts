@@ -4,12 +4,13 @@ import { buildProxy } from "../bracket/proxy.js";
 import { bracketFromMembers, type Member } from "../bracket/read-bracket.js";
 import { throwIfAborted } from "../errors.js";
 import type { Primaries, Radiance } from "../image.js";
-import { reduceArea, reducedSize } from "../measure/reduce.js";
+import { reduceArea } from "../measure/reduce.js";
 import { type GhostMap, ghostMap } from "../reconstruct/ghost-map.js";
 import { Reconstructor } from "../reconstruct/reconstructor.js";
 import type { JobExposure } from "./exposure.js";
 import type { Models } from "./models.js";
 import type { Settings } from "./settings.js";
+import { sizeWithin } from "./size.js";
 
 export type Stage = "waiting" | "reading" | "aligning" | "merging";
 
@@ -135,13 +136,12 @@ function orderOf(bracket: Bracket, members: readonly Member[]): number[] {
 
 /** A member of at most `size` pixels a side: linear light, as proxies are. */
 function reduced({ name, settings, proxy, pixels }: Member, size: number): Member {
-  const from = { width: proxy.width, height: proxy.height };
-  const to = reducedSize(pixels.width, pixels.height, Math.min(size, Math.max(proxy.width, proxy.height)));
+  const to = sizeWithin(size, pixels, proxy);
   const format = {
     ...to,
     depth: "float32",
     encoding: { transfer: "linear", primaries: pixels.encoding.primaries },
   } as const;
-  const small = memoryPixels(format, reduceArea(proxy.data, from, to, 3));
+  const small = memoryPixels(format, reduceArea(proxy.data, proxy, to, 3));
   return { name, settings, pixels: small, proxy: buildProxy(small) };
 }

@@ -1,6 +1,8 @@
 import { basename } from "node:path";
+import { SmhdrError } from "../errors.js";
 import { exposureCounts } from "../model/extractors.js";
 import { hasDefaultModel, loadModel, shippedModels } from "../model/model.js";
+import { readOnnx } from "../model/onnx/read.js";
 import { ServiceError } from "./errors.js";
 
 export interface ModelReport {
@@ -11,13 +13,30 @@ export interface ModelReport {
 
 /** The models that clients may name: the shipped ones, and files that whoever started the service listed. */
 export class Models {
-  private readonly files: ReadonlyMap<string, string>;
-  private reports: Promise<readonly ModelReport[]> | undefined;
+  private constructor(
+    private readonly files: ReadonlyMap<string, string>,
+    readonly list: readonly ModelReport[],
+    /** The one that is used where a client names none. */
+    readonly defaultName: string | null,
+  ) {}
 
-  constructor(files: readonly string[]) {
-    const shipped = shippedModels().map((name) => [name, name] as const);
-    const given = files.map((file) => [basename(file).replace(/\.(safetensors|onnx)$/, ""), file] as const);
-    this.files = new Map([...shipped, ...given]);
+  /**
+   * Reads them all, so that a file that is no model is known before anybody asks for it.
+   * @throws SmhdrError as loadModel and readOnnx do, naming --model where the file was given.
+   */
+  static async load(files: readonly string[]): Promise<Models> {
+    const read = new Map<string, { readonly file: string; readonly exposures: readonly number[] }>();
+    for (const name of shippedModels()) read.set(name, { file: name, exposures: await exposuresOf(name) });
+    for (const file of files) {
+      const exposures = await exposuresOf(file).catch((error: unknown) => {
+        if (!(error instanceof SmhdrError)) throw error;
+        throw new SmhdrError(error.code, `--model: ${error.message.replace(/^model: /, "")}`, { cause: error });
+      });
+      read.set(basename(file).replace(/\.(safetensors|onnx)$/, ""), { file, exposures });
+    }
+    const list = [...read].map(([name, { exposures }]) => ({ name, exposures }));
+    const defaultName = hasDefaultModel() ? (await loadModel("default")).name : (list[0]?.name ?? null);
+    return new Models(new Map([...read].map(([name, { file }]) => [name, file])), list, defaultName);
   }
 
   /**
@@ -30,21 +49,8 @@ export class Models {
     const known = [...this.files.keys()].join(", ") || "(there are none)";
     throw new ServiceError("INVALID_ARGUMENT", `model: expected one of ${known}; got ${JSON.stringify(name)}.`);
   }
+}
 
-  /** Reads the files the first time. */
-  list(): Promise<readonly ModelReport[]> {
-    this.reports ??= Promise.all(
-      [...this.files].flatMap(([name, file]) =>
-        file.endsWith(".onnx") ? [] : [loadModel(file).then((model) => ({ name, exposures: exposureCounts(model) }))],
-      ),
-    );
-    this.reports.catch(() => {
-      this.reports = undefined;
-    });
-    return this.reports;
-  }
-
-  async default(): Promise<string | null> {
-    return hasDefaultModel() ? (await loadModel("default")).name : ((await this.list())[0]?.name ?? null);
-  }
+async function exposuresOf(file: string): Promise<readonly number[]> {
+  return file.endsWith(".onnx") ? [(await readOnnx(file)).exposures] : exposureCounts(await loadModel(file));
 }

@@ -30,10 +30,18 @@ const whole = { type: "integer", minimum: 0 };
 const query = (properties: Record<string, object>) => ({
   querystring: { type: "object", additionalProperties: false, properties },
 });
+const indices = {
+  type: "string",
+  pattern: "^[0-9]+(,[0-9]+)+$",
+  description: "two or more indices of exposures, such as 0,2",
+};
 const sizeField = { type: "integer", minimum: 16, maximum: 4096 };
 
 /** The routes below /v1, as docs/service.md describes them. */
 export function addRoutes(app: FastifyInstance, { version, store, models, memory, threads }: RouteOptions): void {
+  app.addHook("onRoute", (route) => {
+    route.schema = { ...query({}), ...route.schema }; // where none are named, none are taken
+  });
   // One at a time each.
   const merges = new Room(1);
   const files = new Room(1);
@@ -55,7 +63,7 @@ export function addRoutes(app: FastifyInstance, { version, store, models, memory
     return { version, protocol: 1, jobs: all.length, limits };
   });
   app.get("/devices", async () => ({ devices: await listDevices() }));
-  app.get("/models", async () => ({ default: await models.default(), models: await models.list() }));
+  app.get("/models", () => ({ default: models.defaultName, models: models.list }));
 
   app.get("/jobs", () => ({ jobs: store.all.map((job) => job.report()) }));
   app.post<Of<{ body: JobRequest }>>("/jobs", { schema: { body: jobSchema } }, (request, reply) => {
@@ -93,7 +101,7 @@ export function addRoutes(app: FastifyInstance, { version, store, models, memory
 
   app.get<Of<{ query: { use?: string } }>>(
     "/jobs/:id/exposure-values",
-    { schema: query({ use: { type: "string", pattern: "^[0-9]+(,[0-9]+)+$" } }) },
+    { schema: query({ use: indices }) },
     (request) =>
       withJob(request, (job) => {
         const use = request.query.use?.split(",").map(Number) ?? null;
@@ -130,6 +138,8 @@ export function addRoutes(app: FastifyInstance, { version, store, models, memory
         const { radiance, report } = job.result();
         const { row = 0, rows = radiance.height - row, white, precision = "half" } = request.query;
         const format = chooseFormat(request.headers.accept, request.query.format);
+        if (format !== "rows") refuse(request.query, ["row", "rows", "white"], "for rows", `the format ${format}`);
+        if (format !== "exr") refuse(request.query, ["precision"], "for exr", `the format ${format}`);
         if (format !== "rows") {
           const signal = abandoned(request, reply);
           const { stream, length } = await files.run(
@@ -172,7 +182,7 @@ export function addRoutes(app: FastifyInstance, { version, store, models, memory
     { schema: query({ size: sizeField }) },
     (request, reply) =>
       withJob(request, (job) => {
-        const { width, height, data } = ghostBytes(job.result().ghosts(), request.query.size ?? 1024);
+        const { width, height, data } = ghostBytes(job.result(), request.query.size ?? 1024);
         return reply.type(ROWS_TYPE).headers({ "smhdr-width": width, "smhdr-height": height }).send(Buffer.from(data));
       }),
   );
@@ -196,8 +206,10 @@ function addUpload(app: FastifyInstance, store: JobStore, withJob: WithJob): voi
           // A refusal must not break the connection under a client that is still writing.
           const body = request.raw.iterator({ destroyOnReturn: false });
           if (exposure instanceof FileExposure) {
+            refuse(request.query, ["row", "rows"], "for a job of raw rows", "one of files");
             return exposure.receive(body, alpha, (header) => store.admitFile(job, header));
           }
+          refuse(request.query, ["alpha"], "for a job of files", "one of raw rows");
           const length = request.headers["content-length"];
           const count = rows ?? (job.height ?? 0) - row;
           await exposure.receive(body, row, count, length === undefined ? undefined : Number(length));
@@ -205,6 +217,13 @@ function addUpload(app: FastifyInstance, store: JobStore, withJob: WithJob): voi
         }),
     );
   });
+}
+
+/** Refuses those parameters of a query that mean nothing here. */
+function refuse<Q extends object>(query: Q, names: readonly (keyof Q & string)[], where: string, here: string): void {
+  const given = names.find((name) => query[name] !== undefined);
+  if (given === undefined) return;
+  throw new ServiceError("INVALID_ARGUMENT", `${given}: expected only ${where}; got it with ${here}.`);
 }
 
 /** Fires when the client has gone away before the answer. */

@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { Ajv } from "ajv";
 import { type FastifyError, type FastifyInstance, fastify } from "fastify";
 import { SmhdrError } from "../errors.js";
 import { describeError, ServiceError } from "./errors.js";
@@ -9,6 +8,7 @@ import { Models } from "./models.js";
 import { addPanel } from "./panel.js";
 import { addRoutes } from "./routes.js";
 import { DEFAULT_PORTS, findRunningService, removeStartFile, startFilePath, writeStartFile } from "./start-file.js";
+import { addValidation, BODY_LIMIT, inOurWords } from "./validation.js";
 
 export interface ServiceOptions {
   readonly version: string;
@@ -36,7 +36,8 @@ const MERGE_SHARE = 1 / 2;
 
 /**
  * Starts the loopback service of docs/service.md.
- * @throws SmhdrError IO where the port is taken, another service of this user runs, or the start file cannot be written.
+ * @throws SmhdrError IO where the port is taken, another service of this user runs, or the start file cannot be written; as
+ * Models.load does.
  */
 export async function startService(options: ServiceOptions): Promise<Service> {
   const { version, allowedOrigins = [], modelFiles = [], threads, startFile = startFilePath() } = options;
@@ -47,6 +48,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       `smhdr serve runs already, as process ${running.pid} on port ${running.port}: use that one, or stop it first.`,
     );
   }
+  const models = await Models.load(modelFiles);
   const token = randomBytes(32).toString("base64url");
   const limits = { ...defaultLimits, ...options.limits };
   const store = new JobStore(limits);
@@ -58,7 +60,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       v1.addHook("onRequest", async ({ headers, method }) => {
         if (method !== "OPTIONS") checkToken(guard, headers);
       });
-      addRoutes(v1, { version, store, models: new Models(modelFiles), memory: limits.memory * MERGE_SHARE, threads });
+      addRoutes(v1, { version, store, models, memory: limits.memory * MERGE_SHARE, threads });
     },
     { prefix: "/v1" },
   );
@@ -92,32 +94,13 @@ export async function startService(options: ServiceOptions): Promise<Service> {
 /** The HTTP server with what holds for every route: who may ask, how errors are told, what browsers may do. */
 function makeApp(guard: Guard, isStopping: () => boolean): FastifyInstance {
   const app = fastify({
-    bodyLimit: 1 << 20, // of JSON; pixels are read as they come
+    bodyLimit: BODY_LIMIT,
     forceCloseConnections: true,
     requestTimeout: 0, // a large picture over a slow pipe
     return503OnClosing: false,
     exposeHeadRoutes: false,
   });
-  const options = { verbose: true, strict: false };
-  const ajv = new Ajv(options);
-  const ajvOfText = new Ajv({ ...options, coerceTypes: true }); // a query has nothing but text
-  app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === "querystring" ? ajvOfText : ajv).compile(schema));
-  app.setSchemaErrorFormatter(([first]) => {
-    const { instancePath, message, params, data } = first as typeof first & { data?: unknown };
-    const place = instancePath.slice(1).replaceAll("/", ".");
-    const extra = (params as { additionalProperty?: string }).additionalProperty;
-    if (extra !== undefined) return new ServiceError("INVALID_ARGUMENT", `${extra}: there is no such field.`);
-    const choices = (params as { allowedValues?: unknown[] }).allowedValues;
-    const wanted = choices ? `one of ${choices.map((value) => JSON.stringify(value)).join(", ")}` : message;
-    const came = JSON.stringify(data)?.slice(0, 80);
-    return new ServiceError("INVALID_ARGUMENT", `${place || "The request"}: ${wanted}; got ${came}.`);
-  });
-  app.removeContentTypeParser(["text/plain", "application/json"]);
-  const parseJson = app.getDefaultJsonParser("error", "error");
-  app.addContentTypeParser("application/json", { parseAs: "string" }, (request, body, done) => {
-    if (body === "") done(null, undefined);
-    else parseJson(request, body as string, done);
-  });
+  addValidation(app);
 
   app.addHook("onRequest", async (request, reply) => {
     const { headers, method } = request;
@@ -151,8 +134,8 @@ function makeApp(guard: Guard, isStopping: () => boolean): FastifyInstance {
         .send();
     }
   });
-  app.setErrorHandler((error: FastifyError, _request, reply) => {
-    const { status, report } = describeError(error);
+  app.setErrorHandler((error: FastifyError, request, reply) => {
+    const { status, report } = describeError(inOurWords(error, request));
     if (status === 429) reply.header("retry-after", "30");
     return reply.code(status).send({ error: report });
   });

@@ -2,10 +2,11 @@ import sharp from "sharp";
 import { toSrgb } from "../bracket/transfer.js";
 import { apply, rgbToRgb } from "../codec/chromaticities.js";
 import type { Primaries } from "../image.js";
-import { reduceArea, reducedSize } from "../measure/reduce.js";
+import { reduceArea } from "../measure/reduce.js";
 import type { GhostMap } from "../reconstruct/ghost-map.js";
 import type { JobExposure } from "./exposure.js";
 import { type Merged, referenceStops } from "./merge.js";
+import { sizeWithin } from "./size.js";
 
 export interface ViewOptions {
   /** Stops brighter than the reference was. */
@@ -30,7 +31,7 @@ const reducedResults = new WeakMap<Merged, Picture>();
 /** The result as a display shows it: sRGB, clipped at white, nothing else done to it. Returns a file's bytes. */
 export async function viewResult(merged: Merged, { exposure, ghosts, size, format }: ViewOptions): Promise<Buffer> {
   const { radiance, report } = merged;
-  const wanted = reducedSize(radiance.width, radiance.height, size);
+  const wanted = sizeWithin(size, radiance);
   let picture = reducedResults.get(merged);
   if (picture?.width !== wanted.width || picture.height !== wanted.height) {
     picture = { ...wanted, data: reduceArea(radiance.data, radiance, wanted, 3) };
@@ -46,7 +47,7 @@ export async function viewResult(merged: Merged, { exposure, ghosts, size, forma
 /** An exposure as a small PNG, as a display shows it. */
 export async function thumbnail(exposure: JobExposure, size: number): Promise<Buffer> {
   const { proxy, pixels } = await exposure.member();
-  const wanted = reducedSize(pixels.width, pixels.height, Math.min(size, Math.max(proxy.width, proxy.height)));
+  const wanted = sizeWithin(size, pixels, proxy);
   const data = reduceArea(proxy.data, proxy, wanted, 3);
   const codes = toDisplay(data, pixels.encoding.primaries, 1);
   return sharp(codes, { raw: { ...wanted, channels: 3 } })
@@ -55,8 +56,9 @@ export async function thumbnail(exposure: JobExposure, size: number): Promise<Bu
 }
 
 /** The ghost map in bytes, at most `size` pixels a side. */
-export function ghostBytes(map: GhostMap, size: number): { width: number; height: number; data: Uint8Array } {
-  const wanted = reducedSize(map.width, map.height, size);
+export function ghostBytes(merged: Merged, size: number): { width: number; height: number; data: Uint8Array } {
+  const map = merged.ghosts();
+  const wanted = sizeWithin(size, merged.radiance, map);
   const data = Uint8Array.from(reduceArea(map.data, map, wanted, 1), (value) => Math.round(255 * value));
   return { ...wanted, data };
 }

@@ -78,12 +78,43 @@ describe("smhdr serve", () => {
     await gone();
   });
 
+  it("takes origins as people write them", async () => {
+    const { running, origin, token } = await serve(
+      "--allow-origin",
+      "HTTP://LocalHost:80",
+      "--allow-origin",
+      "uxp://panel",
+    );
+    for (const [page, status] of [
+      ["http://localhost", 200],
+      ["uxp://panel", 200],
+      ["null", 403],
+    ] as const) {
+      const headers = { authorization: `Bearer ${token}`, origin: page };
+      assert.equal((await fetch(`${origin}/v1/status`, { headers })).status, status, page);
+    }
+    running.process.kill("SIGTERM");
+    await running.finished;
+  });
+
+  it("does not start with a model that is none", async () => {
+    const { code, stdout, stderr } = await start(["serve", "--port", "0", "--model", "nosuch"], { env }).finished;
+    assert.equal(code, 2);
+    assert.equal(stdout, "");
+    assert.match(stderr, /^smhdr: --model: expected .*; got "nosuch"\.\n$/);
+    await gone();
+  });
+
   it("refuses options that make no sense", async () => {
     for (const args of [
       ["--port", "70000"],
       ["--port", "x"],
       ["--expire", "0"],
       ["--memory", "1K"],
+      ["--allow-origin", "foo"],
+      ["--allow-origin", "http://"],
+      ["--allow-origin", "http://localhost:3000/"],
+      ["--allow-origin", "*"],
     ]) {
       assert.equal((await smhdr("serve", ...args)).code, 2, args.join(" "));
     }

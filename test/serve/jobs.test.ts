@@ -244,25 +244,46 @@ describe("jobs of raw rows", () => {
 
   it("refuse what makes no sense, naming it", async () => {
     const bad: [fields: object, pattern: RegExp][] = [
-      [{ width: 0 }, /^400 INVALID_ARGUMENT width: must be >= 1; got 0/],
-      [{ width: "96" }, /^400 INVALID_ARGUMENT width: must be integer/],
+      [{ width: 0 }, /^400 INVALID_ARGUMENT width: expected a whole number, 1 or more; got 0\.$/],
+      [{ width: "96" }, /^400 INVALID_ARGUMENT width: expected a whole number, 1 or more; got "96"\.$/],
       [{ width: undefined }, /^400 INVALID_ARGUMENT width, height and format/],
       [{ width: 100000, height: 100000 }, /^413 TOO_LARGE/],
-      [{ format: "uint32" }, /^400 INVALID_ARGUMENT format: one of "uint8", "uint16", "float32"; got "uint32"/],
-      [{ exposures: [] }, /^400 INVALID_ARGUMENT exposures/],
+      [{ format: "uint32" }, /^400 INVALID_ARGUMENT format: expected "uint8", "uint16" or "float32"; got "uint32"\.$/],
+      [{ exposures: [] }, /^400 INVALID_ARGUMENT exposures: expected a list of 1 to 16 values; got \[\]\.$/],
+      [{ exposures: undefined }, /^400 INVALID_ARGUMENT exposures: expected a list of 1 to 16 values; got nothing\.$/],
+      [{ exposures: [{}, 1] }, /^400 INVALID_ARGUMENT exposures\.1: expected an object; got 1\.$/],
+      [
+        { exposures: [{ title: "a" }] },
+        /^400 INVALID_ARGUMENT exposures\.0\.title: there is no such field; expected name\.$/,
+      ],
       [{ use: [0, 3] }, /^400 INVALID_ARGUMENT use: expected indices from 0 to 2; got 3/],
       [{ use: [0, 1], reference: 2 }, /^400 INVALID_ARGUMENT reference: expected one of use/],
-      [{ use: [1] }, /^400 INVALID_ARGUMENT use/],
-      [{ use: [1, 1] }, /^400 INVALID_ARGUMENT use/],
-      [{ exposures: Array(20).fill({}) }, /^400 INVALID_ARGUMENT exposures: must NOT have more than 16/],
+      [{ use: [1] }, /^400 INVALID_ARGUMENT use: expected a list of 2 to 16 different values or null; got \[1\]\.$/],
+      [{ use: [0, 1.5] }, /^400 INVALID_ARGUMENT use\.1: expected a whole number from 0 to 15; got 1\.5\.$/],
+      [
+        { use: [1, 1] },
+        /^400 INVALID_ARGUMENT use: expected a list of 2 to 16 different values or null; got \[1,1\]\.$/,
+      ],
+      [{ exposures: Array(20).fill({}) }, /^400 INVALID_ARGUMENT exposures: expected a list of 1 to 16 values; got /],
       [{ ev: [0, 2] }, /^400 INVALID_ARGUMENT ev: expected 3 values/],
       [{ ev: [0, 2, 400] }, /^400 INVALID_ARGUMENT ev: expected stops/],
-      [{ ev: "0,2,4" }, /^400 INVALID_ARGUMENT ev/],
+      [{ ev: "0,2,4" }, /^400 INVALID_ARGUMENT ev: expected a list of 1 to 16 values or null; got "0,2,4"\.$/],
       [{ reference: 3 }, /^400 INVALID_ARGUMENT reference: expected 0 to 2/],
-      [{ method: "magic" }, /^400 INVALID_ARGUMENT method/],
+      [{ method: "magic" }, /^400 INVALID_ARGUMENT method: expected "radiance", "network" or null; got "magic"\.$/],
       [{ model: "/etc/passwd" }, /^400 INVALID_ARGUMENT model: expected one of/],
-      [{ shoes: 1 }, /^400 INVALID_ARGUMENT shoes: there is no such field/],
-      [{ encoding: { transfer: "log" } }, /^400 INVALID_ARGUMENT encoding.transfer/],
+      [{ shoes: 1 }, /^400 INVALID_ARGUMENT shoes: there is no such field; expected use, ev, /],
+      [
+        { encoding: { transfer: "log" } },
+        /^400 INVALID_ARGUMENT encoding\.transfer: expected "linear", .* or an object with gamma; got "log"\.$/,
+      ],
+      [
+        { encoding: { transfer: { gamma: 9 } } },
+        /^400 INVALID_ARGUMENT encoding\.transfer\.gamma: expected a number from 0\.2 to 5; got 9\.$/,
+      ],
+      [
+        { encoding: { transfer: {} } },
+        /^400 INVALID_ARGUMENT encoding\.transfer\.gamma: expected a number from 0\.2 to 5; got nothing\.$/,
+      ],
       [{ source: "files" }, /^400 INVALID_ARGUMENT width: files say that themselves/],
     ];
     for (const [fields, pattern] of bad)
@@ -270,21 +291,92 @@ describe("jobs of raw rows", () => {
     const json = { "content-type": "application/json" };
     assert.match(
       await refusal(service.fetch("/v1/jobs", { method: "POST", headers: json, body: "{" })),
-      /^400 INVALID_ARGUMENT/,
+      /^400 INVALID_ARGUMENT The body: expected JSON; got "{"\.$/,
     );
-    assert.match(await refusal(service.fetch("/v1/jobs", { method: "POST", headers: json })), /^400 INVALID_ARGUMENT/);
+    assert.match(
+      await refusal(service.fetch("/v1/jobs", { method: "POST", headers: json })),
+      /^400 INVALID_ARGUMENT The body: expected an object with exposures; got nothing\.$/,
+    );
+    assert.match(
+      await refusal(service.post("/v1/jobs", [1])),
+      /^400 INVALID_ARGUMENT The body: expected an object with exposures; got \[1\]\.$/,
+    );
     assert.match(
       await refusal(
         service.fetch("/v1/jobs", { method: "POST", headers: { "content-type": "text/plain" }, body: "x" }),
       ),
-      /^415/,
+      /^415 INVALID_ARGUMENT Content-Type: expected application\/json; got text\/plain\.$/,
     );
     assert.match(
       await refusal(service.fetch("/v1/jobs", { method: "POST", headers: json, body: " ".repeat(2 << 20) })),
-      /^413 TOO_LARGE/,
+      /^413 TOO_LARGE The body: expected at most 1048576 bytes; got more\.$/,
     );
     const { jobs } = (await (await service.fetch("/v1/jobs")).json()) as { jobs: unknown[] };
     assert.deepEqual(jobs, []);
+  });
+
+  it("refuse parameters of a query that are unknown, or mean nothing there", async () => {
+    const id = await create({ ev: [0, 2, 4], align: "none" });
+    const { id: files } = (await (
+      await service.post("/v1/jobs", { source: "files", exposures: [{}, {}] })
+    ).json()) as JobReport;
+    await upload(
+      id,
+      [0, 2, 4].map((stop) => picture(WIDTH, HEIGHT, stop)),
+    );
+    await merge(id, { method: "radiance" });
+    for (const [query, message] of [
+      ["result?white=reference&format=exr", "white: expected only for rows; got it with the format exr"],
+      ["result?row=0&format=jpg", "row: expected only for rows; got it with the format jpg"],
+      ["result?rows=4&format=tif", "rows: expected only for rows; got it with the format tif"],
+      ["result?precision=float", "precision: expected only for exr; got it with the format rows"],
+      ["result?precision=float&format=hdr", "precision: expected only for exr; got it with the format hdr"],
+      ["result?white=1", 'white: expected "shortest" or "reference"; got "1"'],
+      ["result?row=x", 'row: expected a whole number, 0 or more; got "x"'],
+      ["result?size=1", "size: there is no such parameter here; expected format, row, rows, white, precision"],
+      ["view?exposure=30", "exposure: expected a number from -20 to 20; got 30"],
+      ["view?ghosts=yes", 'ghosts: expected true or false; got "yes"'],
+      ["ghosts?size=8", "size: expected a whole number from 16 to 4096; got 8"],
+      ["exposure-values?use=1", 'use: expected two or more indices of exposures, such as 0,2; got "1"'],
+      ["events?size=1", "size: there is no such parameter here; expected none"],
+    ]) {
+      assert.equal(await refusal(service.fetch(`/v1/jobs/${id}/${query}`)), `400 INVALID_ARGUMENT ${message}.`);
+    }
+    assert.equal(
+      await refusal(service.fetch(`/v1/jobs/${id}/result?white=reference`, { headers: { accept: "image/png" } })),
+      "400 INVALID_ARGUMENT white: expected only for rows; got it with the format png.",
+    );
+    assert.equal((await service.fetch(`/v1/jobs/${id}/result?format=exr&precision=float`)).status, 200);
+    assert.equal(
+      await refusal(service.put(`/v1/jobs/${id}/exposures/0?alpha=flatten`, picture(WIDTH, HEIGHT, 0))),
+      "400 INVALID_ARGUMENT alpha: expected only for a job of files; got it with one of raw rows.",
+    );
+    assert.equal(
+      await refusal(service.put(`/v1/jobs/${files}/exposures/0?row=1`, "x")),
+      "400 INVALID_ARGUMENT row: expected only for a job of raw rows; got it with one of files.",
+    );
+    assert.match(await refusal(service.fetch("/v1/status?x=1")), /^400 INVALID_ARGUMENT x: there is no such parameter/);
+    await remove(id);
+    await remove(files);
+  });
+
+  it("give views and ghost maps of one size, whatever the map was made from", async () => {
+    const [width, height] = [1152, 24]; // the map is made 1024 x 21
+    const id = await create({ width, height, ev: [0, 2, 4], align: "none" });
+    await upload(
+      id,
+      [0, 2, 4].map((stop) => picture(width, height, stop)),
+    );
+    await merge(id, { method: "radiance" });
+    for (const size of [1024, 800, 333, 64]) {
+      const map = await service.fetch(`/v1/jobs/${id}/ghosts?size=${size}`);
+      const view = await service.fetch(`/v1/jobs/${id}/view?size=${size}`);
+      const shown = await sharp(Buffer.from(await view.arrayBuffer())).metadata();
+      const told = [map.headers.get("smhdr-width"), map.headers.get("smhdr-height")].map(Number);
+      assert.deepEqual(told, [shown.width, shown.height]);
+      assert.equal((await map.arrayBuffer()).byteLength, told[0] * told[1]);
+    }
+    await remove(id);
   });
 
   it("refuse rows that do not fit, and merge nothing that is incomplete", async () => {
