@@ -21,6 +21,18 @@ export class SmhdrError extends Error {
   }
 }
 
+/** The error for a file or folder that could not be read: `cause` is what the file system said. */
+export function unreadable(path: string, cause: unknown): SmhdrError {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  const what =
+    code === "ENOENT"
+      ? "does not exist"
+      : code === "EISDIR"
+        ? "is a folder; expected a file"
+        : `cannot be read (${message.replace(/^E[A-Z0-9]+: ([^,]+), .*$/s, "$1")})`; // Node repeats the call and the path
+  return new SmhdrError("IO", `${path} ${what}.`, { cause });
+}
+
 /** Throws CANCELLED once `signal` has fired. */
 export function throwIfAborted(signal?: AbortSignal): void {
   if (signal?.aborted) throw new SmhdrError("CANCELLED", "Cancelled.", { cause: signal.reason });
@@ -36,7 +48,10 @@ export function outOfMemory(error: unknown): SmhdrError | undefined {
 export function shown(value: unknown): string {
   let text: string | undefined;
   try {
-    text = JSON.stringify(value);
+    // Pixels would be millions of numbers.
+    const brief = (each: unknown) =>
+      ArrayBuffer.isView(each) ? `${each.constructor.name} of ${each.byteLength} bytes` : each;
+    text = JSON.stringify(brief(value), (_, each) => brief(each));
   } catch {
     // nested too deeply, or in itself
   }

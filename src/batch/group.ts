@@ -40,7 +40,7 @@ export function groupPhotographs(
         left.push({ path, reason: "its EXIF has no exposure time; use --pattern" });
     for (const burst of bursts(timed, gap)) {
       for (const { members, by } of cut(burst, exposures)) {
-        const reason = whyNot(members, exposures);
+        const reason = whyNot(members, exposures, gap);
         if (reason) left.push(...members.map(({ path }) => ({ path, reason })));
         else brackets.push({ photographs: [...members].sort((a, b) => stops(a) - stops(b)), why: by });
       }
@@ -142,8 +142,8 @@ function repeats(series: readonly number[]): number | undefined {
 }
 
 /** Why photographs that were taken together are no bracket. */
-function whyNot(members: readonly FoundPhotograph[], exposures: number | undefined): string | undefined {
-  if (members.length === 1) return "no other exposure was taken with it";
+function whyNot(members: readonly FoundPhotograph[], exposures: number | undefined, gap: number): string | undefined {
+  if (members.length === 1) return `no other exposure was taken within ${gap} s of it (--gap)`;
   if (exposures && members.length !== exposures)
     return `taken with ${members.length - 1} others; expected ${exposures}`;
   const light = members.map(stops);

@@ -1,5 +1,5 @@
 import { basename, dirname, extname, join, resolve } from "node:path";
-import { SmhdrError } from "../errors.js";
+import { SmhdrError, shown } from "../errors.js";
 import { byName } from "./by-name.js";
 import { type GroupOptions, groupPhotographs } from "./group.js";
 import { groupByName } from "./name-pattern.js";
@@ -34,6 +34,8 @@ export interface PlanOptions extends GroupOptions, SearchOptions {
  * @throws SmhdrError IO where a folder cannot be read, INVALID_ARGUMENT, CANCELLED.
  */
 export async function planBatch(folders: readonly string[], options: PlanOptions = {}): Promise<BatchPlan> {
+  if (!Array.isArray(folders))
+    throw new SmhdrError("INVALID_ARGUMENT", `folders: expected an array of paths; got ${shown(folders)}.`);
   if (folders.length === 0) throw new SmhdrError("INVALID_ARGUMENT", "folders: expected at least one; got none.");
   const found = await findPhotographs(folders, options);
   // Of several folders, each keeps its name.

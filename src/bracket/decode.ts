@@ -6,7 +6,7 @@ import { SmhdrError } from "../errors.js";
 import type { Encoding } from "../image.js";
 import type { PixelStore } from "./bracket.js";
 import { readColour } from "./colour.js";
-import { type CameraSettings, readCameraSettings } from "./metadata.js";
+import { type CameraSettings, loadExif, number, readCameraSettings } from "./metadata.js";
 import { filePixels, memoryPixels, type PixelFormat } from "./pixels.js";
 import { buildProxy, type ExposureProxy } from "./proxy.js";
 
@@ -38,6 +38,8 @@ export interface Photograph {
 }
 
 const formats = new Set(["jpeg", "png", "tiff", "webp", "heif"]);
+/** Files of a camera's sensor values. Many are TIFF outside, with a thumbnail where the picture would be. */
+const rawName = /\.(3fr|arw|cr2|cr3|dng|erf|fff|iiq|kdc|mef|mrw|nef|nrw|orf|pef|raf|raw|rw2|rwl|sr2|srf|srw|x3f)$/i;
 const spaces = new Set(["srgb", "rgb", "rgb16", "b-w", "grey16", "cmyk"]);
 /** Enough of a file for the boxes and chunks that come before the pixels. */
 const HEAD_BYTES = 256 * 1024;
@@ -62,6 +64,12 @@ export async function readHeader(
   alpha: AlphaPolicy = "refuse",
 ): Promise<PhotographHeader> {
   const head = await readHead(source, name);
+  if (rawName.test(name) || isThumbnail(head)) {
+    throw new SmhdrError(
+      "UNSUPPORTED",
+      `${name} is a raw file; expected a photograph developed from it, best as 16-bit TIFF, all with the same settings.`,
+    );
+  }
   let meta: Metadata;
   try {
     // The limit is checked below, with our own words.
@@ -90,7 +98,13 @@ export async function readHeader(
     throw new SmhdrError("UNSUPPORTED", `${name} has ${came}; expected grey, RGB or CMYK.`);
   }
   if (meta.hasAlpha && alpha === "refuse") {
-    throw new SmhdrError("UNSUPPORTED", `${name} has an alpha channel; expected none (or ask for it to be flattened).`);
+    throw new SmhdrError(
+      "UNSUPPORTED",
+      `${name} has an alpha channel; expected none, or alpha "flatten" (--alpha flatten), which lays it on black.`,
+    );
+  }
+  if (meta.exif && isResult(meta.exif)) {
+    throw new SmhdrError("BAD_INPUT", `${name} was merged by smhdr; expected a photograph.`);
   }
   const colour = readColour(meta, head);
   const convert = colour.encoding === "convert";
@@ -189,7 +203,11 @@ async function readHead(source: PhotographSource, name: string): Promise<Uint8Ar
   }
   try {
     const found = await stat(source);
-    if (found.isDirectory()) throw new SmhdrError("BAD_INPUT", `${name} is a folder; expected an image file.`);
+    if (found.isDirectory())
+      throw new SmhdrError(
+        "BAD_INPUT",
+        `${name} is a folder; expected an image file (smhdr batch finds the brackets in folders).`,
+      );
     if (!found.isFile()) throw new SmhdrError("BAD_INPUT", `${name} is not a regular file.`);
     if (found.size === 0) throw new SmhdrError("BAD_INPUT", `${name} is empty.`);
     const file = await open(source, "r");
@@ -207,6 +225,18 @@ async function readHead(source: PhotographSource, name: string): Promise<Uint8Ar
       cause,
     });
   }
+}
+
+/** Whether the first directory of a TIFF file says that its picture is a small form of another: so raw files begin. */
+function isThumbnail(head: Uint8Array): boolean {
+  const tiff = /^(II\*\0|MM\0\*)$/.test(String.fromCharCode(...head.subarray(0, 4)));
+  return tiff && ((number(loadExif(head)?.SubfileType) ?? 0) & 1) === 1;
+}
+
+/** Whether EXIF tells of a merge (src/output/describe.ts): a preview beside its photographs is easily taken for one of them. */
+function isResult(exif: Uint8Array): boolean {
+  const text = loadExif(exif)?.ImageDescription?.value;
+  return /(^|; )mergeMethod: /.test(Array.isArray(text) ? String(text[0]) : "");
 }
 
 /** TIFF keeps its settings in directories anywhere in the file; the others carry a block that libvips hands over. */

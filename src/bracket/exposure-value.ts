@@ -1,4 +1,4 @@
-import { SmhdrError } from "../errors.js";
+import { SmhdrError, shown } from "../errors.js";
 import type { Exposure, Note } from "./bracket.js";
 import { estimateRatios, orderByLight } from "./exposure-ratio.js";
 import { type CameraSettings, lightInStops } from "./metadata.js";
@@ -52,7 +52,8 @@ export function findExposureValues(candidates: readonly Candidate[], given?: rea
   if (stated) {
     const found = sorted(stated, byLight);
     why = deny(candidates, found);
-    if (!why) return { ...found, source: "exif", notes: noteEqual(candidates, found) };
+    const values = found.values.map(withoutDust);
+    if (!why) return { order: found.order, values, source: "exif", notes: noteEqual(candidates, found) };
   } else if (candidates.some(({ settings }) => settings.time !== undefined)) {
     why = "Some photographs store no exposure time.";
   }
@@ -66,8 +67,13 @@ type Found = Pick<ExposureValues, "order" | "values">;
 
 /** Checks exposure values that a person gave. */
 export function checkGiven(given: readonly number[], count: number): void {
+  if (!Array.isArray(given))
+    throw new SmhdrError("INVALID_ARGUMENT", `ev: expected an array of stops; got ${shown(given)}.`);
   if (given.length !== count) {
-    throw new SmhdrError("INVALID_ARGUMENT", `ev: expected ${count} values, one for each image; got ${given.length}.`);
+    throw new SmhdrError(
+      "INVALID_ARGUMENT",
+      `ev: expected ${count} values, one for each image; got ${given.length} (${given.join(",")}).`,
+    );
   }
   const bad = given.find((value) => !Number.isFinite(value));
   if (bad !== undefined) throw new SmhdrError("INVALID_ARGUMENT", `ev: expected finite numbers of stops; got ${bad}.`);
@@ -133,5 +139,8 @@ function noteEqual(candidates: readonly Candidate[], { order, values }: Found): 
     return [{ code: "equal-exposures", message: `${first} and ${second} have the same exposure; both are used.` }];
   });
 }
+
+/** Logarithms of exact ratios are off by their last bits: 2.999999999999999 for 3. */
+const withoutDust = (stops: number) => Number(stops.toFixed(6));
 
 const round = (stops: number) => Number(stops.toFixed(2));

@@ -1,5 +1,5 @@
-import { basename } from "node:path";
-import { SmhdrError, throwIfAborted } from "../errors.js";
+import { basename, resolve } from "node:path";
+import { SmhdrError, shown, throwIfAborted } from "../errors.js";
 import type { Image } from "../image.js";
 import { alignBracket } from "./align.js";
 import type { Bracket, Note, PixelStore } from "./bracket.js";
@@ -53,8 +53,7 @@ export interface ReadOptions extends BracketOptions {
  */
 export async function readBracket(files: readonly PhotographSource[], options: ReadOptions = {}): Promise<Bracket> {
   const { alpha = "refuse", memory = DEFAULT_MEMORY, signal, onProgress } = options;
-  checkCount(files.length);
-  checkOptions(files.length, options);
+  checkFiles(files);
   if (alpha !== "refuse" && alpha !== "flatten") {
     throw new SmhdrError("INVALID_ARGUMENT", `alpha: expected "refuse" or "flatten"; got ${JSON.stringify(alpha)}.`);
   }
@@ -64,8 +63,11 @@ export async function readBracket(files: readonly PhotographSource[], options: R
   const headers: PhotographHeader[] = [];
   for (const [i, file] of files.entries()) {
     throwIfAborted(signal);
-    headers.push(await readHeader(file, typeof file === "string" ? file : `image ${i + 1}`, alpha));
+    headers.push(await readHeader(file, nameOf(file, i), alpha));
   }
+  // Now, for a path that does not exist explains a wrong number of them best.
+  checkCount(files.length);
+  checkOptions(files.length, options);
   checkAlike(headers);
   const spill = headers.reduce((sum, header) => sum + pixelBytes(header), 0) > memory * MEMORY_SHARE;
 
@@ -174,6 +176,22 @@ async function assemble(
       for (const { pixels } of members) pixels.close();
     },
   };
+}
+
+const nameOf = (file: PhotographSource, i: number) => (typeof file === "string" ? file : `image ${i + 1}`);
+
+/** What TypeScript would have refused, and too many to look at. */
+function checkFiles(files: readonly PhotographSource[]): void {
+  if (!Array.isArray(files))
+    throw new SmhdrError("INVALID_ARGUMENT", `files: expected an array of paths or Buffers; got ${shown(files)}.`);
+  const wrong = files.find((file) => typeof file !== "string" && !Buffer.isBuffer(file));
+  if (wrong !== undefined)
+    throw new SmhdrError("INVALID_ARGUMENT", `files: expected paths or Buffers; got ${shown(wrong)}.`);
+  if (files.length > MAX_EXPOSURES) checkCount(files.length);
+  const paths = files.map((file) => (typeof file === "string" ? resolve(file) : undefined));
+  const twice = files.find((_, i) => paths[i] !== undefined && paths.indexOf(paths[i]) < i);
+  if (twice !== undefined)
+    throw new SmhdrError("INVALID_ARGUMENT", `${twice} was given twice; expected each photograph once.`);
 }
 
 function checkCount(count: number): void {

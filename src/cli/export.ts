@@ -5,6 +5,7 @@ import { SmhdrError } from "../errors.js";
 import { modelFor } from "../model/extractors.js";
 import { loadModel } from "../model/model.js";
 import { exportOnnx } from "../model/onnx/export.js";
+import { hasPrior } from "../model/prior.js";
 import { replaceFile } from "../output/replace-file.js";
 import { parseCount } from "./arguments.js";
 import type { Reporter } from "./reporter.js";
@@ -28,7 +29,8 @@ export function registerExport(program: Command): void {
       "after",
       `
 Inputs:   exposures [batch, 6 n, height, width]: per exposure, shortest first, linearised radiance RGB, then pixel
-          values RGB in [0, 1]; n is fixed in the file
+          values RGB in [0, 1]; n is fixed in the file. Models with a prior, as the shipped ones are, take 6 channels
+          more: the radiance of the merge without a network, RGB in [0, 1], then its mu-law (docs/training.md)
           sums_mode (optional): whose image-wide sums are used: 0 each image's own, 1 the batch's mean, 2 given_sums
           given_sums (optional): a row of the output "sums", so that the tiles of a picture agree
 Outputs:  radiance [batch, 3, height, width], linear, in [0, 1]; sums [batch, count]
@@ -56,10 +58,15 @@ async function exportModel(
   const bytes = exportOnnx(model);
   await replaceFile(output, signal, (temporary) => writeFile(temporary, bytes));
   const { width, exposures } = model;
-  reporter.result(`${output}: ${bytes.length.toLocaleString("en")} bytes, for ${exposures} exposures`, {
-    output,
-    bytes: bytes.length,
-    width,
-    exposures,
-  });
+  const prior = hasPrior(model.tensors);
+  reporter.result(
+    `${output}: ${bytes.length.toLocaleString("en")} bytes, for ${exposures} exposures${prior ? " and the merge of them" : ""}`,
+    {
+      output,
+      bytes: bytes.length,
+      width,
+      exposures,
+      prior,
+    },
+  );
 }

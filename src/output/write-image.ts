@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { extname } from "node:path";
-import { SmhdrError } from "../errors.js";
+import { SmhdrError, shown } from "../errors.js";
 import type { Radiance } from "../image.js";
 import { replaceFile } from "./replace-file.js";
 import type { ToneMapOptions } from "./tone-map.js";
@@ -56,6 +56,8 @@ export const OUTPUT_EXTENSIONS: readonly string[] = Object.keys(WRITERS);
  * for a picture too large for the format, CANCELLED when the signal fires.
  */
 export async function writeImage(radiance: Radiance, path: string, options: WriteOptions = {}): Promise<void> {
+  if (typeof path !== "string")
+    throw new SmhdrError("INVALID_ARGUMENT", `path: expected a file's name, after the radiance; got ${shown(path)}.`);
   checkOutputPath(path);
   checkRadiance(radiance);
   checkOptions(options);
@@ -74,18 +76,21 @@ export function checkOutputPath(path: string): void {
   }
 }
 
-function checkRadiance({ width, height, channels, data, encoding }: Radiance): void {
+function checkRadiance(radiance: Radiance): void {
   const fail = (what: string): never => {
-    throw new SmhdrError("INVALID_ARGUMENT", `Radiance: ${what}.`);
+    throw new SmhdrError("INVALID_ARGUMENT", `radiance: ${what}.`);
   };
+  if (typeof radiance !== "object" || radiance === null) fail(`an object was expected; got ${shown(radiance)}`);
+  const { width, height, channels, data, encoding } = radiance;
   if (!Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1) {
     fail(`width and height must be whole numbers of at least 1; got ${width}x${height}`);
   }
-  if (channels !== 3 || !(data instanceof Float32Array)) fail("three channels of float32 were expected");
+  if (channels !== 3) fail(`channels must be 3; got ${shown(channels)}`);
+  if (!(data instanceof Float32Array)) fail("data must be a Float32Array");
   if (data.length !== width * height * 3) {
     fail(`${width}x${height} pixels of 3 channels are ${width * height * 3} values; got ${data.length}`);
   }
-  if (encoding.transfer !== "linear") fail("linear light was expected");
+  if (encoding?.transfer !== "linear") fail(`encoding.transfer must be "linear"; got ${shown(encoding?.transfer)}`);
 }
 
 function checkOptions({ bitDepth, quality, precision, compression }: WriteOptions): void {

@@ -2,7 +2,7 @@ import type { Bracket, Note } from "../bracket/bracket.js";
 import { buildCommand, hasAddon, type NativeDevice, oneDevice } from "../engine/addon.js";
 import type { Precision } from "../engine/engine.js";
 import { type DeviceName, isNative } from "../engine/select.js";
-import { SmhdrError, throwIfAborted } from "../errors.js";
+import { SmhdrError, shown, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
 import { loadModel, type Model } from "../model/model.js";
 import { type OnnxModel, readOnnx } from "../model/onnx/read.js";
@@ -95,6 +95,11 @@ export class Reconstructor {
    * @throws SmhdrError INVALID_ARGUMENT or UNSUPPORTED naming the option; BAD_INPUT for a broken model; ADDON_MISSING.
    */
   static async load(options: ReconstructorOptions = {}): Promise<Reconstructor> {
+    if (typeof options !== "object" || options === null)
+      throw new SmhdrError(
+        "INVALID_ARGUMENT",
+        `options: expected an object, such as { model }; got ${shown(options)}.`,
+      );
     const { model, device = "auto", threads, memory, precision = "auto", tile = "auto" } = options;
     const method = methodOf(options);
     if (method !== "radiance" && method !== "network") {
@@ -143,6 +148,8 @@ export class Reconstructor {
    */
   async run(bracket: Bracket, { signal, onProgress, onNote, turn }: RunOptions = {}): Promise<Radiance> {
     throwIfAborted(signal);
+    if (!Array.isArray(bracket?.exposures))
+      throw new SmhdrError("INVALID_ARGUMENT", `bracket: expected what readBracket returns; got ${shown(bracket)}.`);
     const { threads, memory = DEFAULT_MEMORY, tile = "auto", method } = this.options;
     const network = this.network;
     const merging = { threads, memory, device: mergeDevice(this.options.device), signal, onProgress, onNote };
@@ -158,13 +165,22 @@ export class Reconstructor {
     const note = selectionNote(bracket, network);
     if (note) onNote?.(note);
     if (exposures === undefined) return mergeRadiance(bracket, merging);
-    const options = { memory: memory * NETWORK_SHARE, tile, threads, signal, onProgress, turn, onNote };
+    const options = {
+      memory: memory * NETWORK_SHARE,
+      share: NETWORK_SHARE,
+      tile,
+      threads,
+      signal,
+      onProgress,
+      turn,
+      onNote,
+    };
     try {
       return await reconstructNetwork(bracket, { name, exposures, prior }, await network.engineFor(exposures), options);
     } catch (error) {
       const chosen = method !== undefined || this.options.model !== undefined || !hasAddon();
       if (chosen || !(error instanceof SmhdrError && error.code === "OUT_OF_MEMORY")) throw error;
-      onNote?.({ code: "method", message: `Merged without a network, which does not fit: ${error.message}` });
+      onNote?.({ code: "method", message: `Merged without a network, which does not fit. ${error.message}` });
       return mergeRadiance(bracket, merging);
     }
   }

@@ -15,6 +15,10 @@ before(async () => {
 after(() => rm(folder, { recursive: true, force: true }));
 
 describe("planning a batch", () => {
+  it("refuses what is no list of folders", async () => {
+    await assert.rejects(planBatch("photos" as unknown as string[]), /folders: expected an array .*got "photos"/);
+  });
+
   it("finds the brackets of nested folders, and leaves what cannot be read", async () => {
     const mixed = join(folder, "mixed");
     await take(mixed, [...brackets(2), { name: "day 2/single.jpg", stops: 0, at: 100 }]);

@@ -289,6 +289,27 @@ describe("what cannot be read is refused in words", () => {
     await refusal(Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'), "UNSUPPORTED", /svg/);
   });
 
+  it("raw files, by their name and by the thumbnail that they begin with", async () => {
+    const [width, height] = [4, 4];
+    const thumbnail = tiff({ width, height, pixels: new Uint8Array(16), thumbnail: true });
+    await refusal(thumbnail, "UNSUPPORTED", /raw file; expected .*developed/);
+    assert.equal((await decode(tiff({ width, height, pixels: new Uint8Array(16) }))).pixels.length, 48);
+    const folder = mkdtempSync(join(tmpdir(), "smhdr-test-"));
+    try {
+      const path = join(folder, "IMG_0001.CR2");
+      writeFileSync(path, await rgb(bytes, W, H).png().toBuffer());
+      await assert.rejects(readHeader(path, path), /CR2 is a raw file/);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it("what smhdr itself merged", async () => {
+    const ImageDescription = "software: smhdr; mergeMethod: radiance; scale: Linear light.";
+    const image = rgb(bytes, W, H).withExif({ IFD0: { ImageDescription } });
+    await refusal(await image.jpeg().toBuffer(), "BAD_INPUT", /was merged by smhdr; expected a photograph/);
+  });
+
   it("floating-point TIFF", async () => {
     const file = tiff({ width: 4, height: 4, pixels: new Uint8Array(64), float: true });
     await refusal(file, "UNSUPPORTED", /float/);

@@ -64,11 +64,14 @@ interface TiffContent {
   readonly pixels: Uint8Array;
   /** The pixels are 32-bit floats instead. */
   readonly float?: boolean;
+  /** Marked as a small form of another picture. */
+  readonly thumbnail?: boolean;
 }
 
 /** A minimal little-endian TIFF of 8-bit grey pixels: sharp writes no EXIF into its own. */
-export function tiff({ width, height, exif = [], pixels, float = false }: TiffContent): Buffer {
+export function tiff({ width, height, exif = [], pixels, float = false, thumbnail = false }: TiffContent): Buffer {
   const main: [number, number, number][] = [
+    [254, 4, Number(thumbnail)],
     [256, 4, width],
     [257, 4, height],
     [258, 3, float ? 32 : 8],

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { after, describe, it } from "node:test";
 import type { Bracket } from "../../src/bracket/bracket.js";
 import { bracketFromImages, type ReadOptions, readBracket } from "../../src/bracket/read-bracket.js";
@@ -141,6 +141,25 @@ describe("readBracket refuses in words", () => {
       await refused(readBracket(Array(count).fill(files[0])), "INVALID_ARGUMENT", new RegExp(`2 to 16.*got ${count}`));
     }
   });
+  it("a photograph twice", async () => {
+    const path = join(folder, "once.png");
+    writeFileSync(path, await rgb(new Uint8Array(48), 4, 4).png().toBuffer());
+    await refused(readBracket([path, files[0], relative("", path)]), "INVALID_ARGUMENT", /once\.png was given twice/);
+  });
+  it("what is missing before how many there are", async () => {
+    const gone = join(folder, "2");
+    await refused(readBracket([files[0], gone], { ev: [0] }), "IO", /2 does not exist/);
+  });
+  it("what is no array of files", async () => {
+    for (const [given, message] of [
+      ["a.jpg", /files: expected an array .*got "a.jpg"/],
+      [undefined, /files: expected an array .*got undefined/],
+      [[1, 2], /files: expected paths or Buffers; got 1/],
+      [[new Float32Array(9)], /got "Float32Array of 36 bytes"/],
+    ] as const)
+      await refused(readBracket(given as unknown as string[]), "INVALID_ARGUMENT", message);
+  });
+  it("values in one text", wrong({ ev: "0,2,4" }, /ev: expected an array of stops; got "0,2,4"/));
   it("too many values", wrong({ ev: [0, 1, 2, 3] }, /ev: expected 3 values.*got 4/));
   it("too few values", wrong({ ev: [0, 1] }, /ev: expected 3 values.*got 2/));
   it("NaN", wrong({ ev: [0, Number.NaN, 2] }, /ev: .*NaN/));

@@ -254,6 +254,14 @@ test("bad calls are told apart, and write nothing", async (t) => {
   const known = /\.exr, \.hdr, \.tif, \.tiff, \.png, \.jpg, \.jpeg, \.webp, \.avif/;
   await refused(join(folder, "a.bmp"), "INVALID_ARGUMENT", known);
   await refused(join(folder, "exr"), "INVALID_ARGUMENT", /no extension/);
+  await refused(join(folder, "a.exr"), "INVALID_ARGUMENT", /channels must be 3; got 4/, { channels: 4 });
+  // Calls that TypeScript would have refused.
+  const write = writeImage as (...given: unknown[]) => Promise<void>;
+  await assert.rejects(write(join(folder, "a.exr"), radiance), {
+    code: "INVALID_ARGUMENT",
+    message: /^path: .*got \{/,
+  });
+  await assert.rejects(write(null, join(folder, "a.exr")), { code: "INVALID_ARGUMENT", message: /^radiance: .*null/ });
   await refused(join(folder, "no", "a.exr"), "IO", /folder .*no does not exist/);
   await refused(join(folder, "no", "a.png"), "IO", /folder .*no does not exist/);
   const exr = join(folder, "a.exr");

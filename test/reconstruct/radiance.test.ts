@@ -151,6 +151,13 @@ test("cancels, and refuses what makes no sense", options, async () => {
   await assert.rejects(mergeRadiance({ ...bracket, reference: 3 }), code("INVALID_ARGUMENT"));
 });
 
+test("calls that TypeScript would have refused are refused in words", options, async () => {
+  const load = Reconstructor.load as (options: unknown) => Promise<Reconstructor>;
+  await assert.rejects(load("smhdr"), { code: "INVALID_ARGUMENT", message: /options: .*got "smhdr"/ });
+  const run = (bracket: unknown) => load({ method: "radiance" }).then((it) => it.run(bracket as Bracket));
+  await assert.rejects(run("a.jpg"), { code: "INVALID_ARGUMENT", message: /bracket: .*got "a.jpg"/ });
+});
+
 test("a device that is not there leaves the merge to the processor, and a note says so", options, async () => {
   const bracket = photograph({ width: 40, height: 30, radiance: smooth });
   const notes: string[] = [];

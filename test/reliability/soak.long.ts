@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { soak } from "./soak.js";
 
 test("a thousand merges in one process: flat memory", async (t) => {
-  const { resident, slope, moreFiles } = await soak(1000, (done) => {
+  const { resident, slope, moreFiles } = await soak(1000, { width: 96, height: 64 }, (done) => {
     if (done % 100 === 0) t.diagnostic(`${done} merges, ${(process.memoryUsage.rss() / 2 ** 20).toFixed(0)} MiB`);
   });
   const mebibytes = resident.map((bytes) => bytes / 2 ** 20);

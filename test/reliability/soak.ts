@@ -24,13 +24,17 @@ const collect = runInNewContext("gc") as () => void;
 const openFiles = async () => (await readdir("/proc/self/fd").catch(() => [])).length;
 
 /**
- * Merges the same small bracket `merges` times in this process, into five formats in turn. Every tenth time something else
+ * Merges the same bracket `merges` times in this process, into five formats in turn. Every tenth time something else
  * goes wrong besides: a photograph that is none, and a merge that is stopped.
  */
-export async function soak(merges: number, onProgress?: (done: number) => void): Promise<Soak> {
+export async function soak(
+  merges: number,
+  size: { readonly width: number; readonly height: number },
+  onProgress?: (done: number) => void,
+): Promise<Soak> {
   const folder = await mkdtemp(join(tmpdir(), "smhdr-soak-"));
   try {
-    const photographs = await photograph(folder, "png");
+    const photographs = await photograph(folder, "png", size);
     const broken = join(folder, "broken.png");
     await writeFile(broken, "no picture");
     const reconstructor = await Reconstructor.load({ method: "radiance" });
