@@ -50,5 +50,9 @@ try {
   await program.parseAsync();
 } catch (error) {
   if (!(error instanceof CommanderError)) throw error;
-  process.exitCode = error.exitCode === 0 ? 0 : 2; // commander has printed its message
+  process.exitCode = error.exitCode === 0 ? 0 : 2; // commander has printed its message, for people
+  if (process.exitCode !== 0 && process.argv.includes("--json")) {
+    const message = error.message.replace(/^error: /, "");
+    console.log(JSON.stringify({ event: "error", code: "INVALID_ARGUMENT", message }));
+  }
 }

@@ -67,6 +67,11 @@ describe("smhdr merge", () => {
     const last = jsonLines(result.stdout).at(-1);
     assert.equal(last?.event, "error");
     assert.equal(last?.code, "INVALID_ARGUMENT");
+    const misread = await smhdr("merge", ...jpegs, "--threads", "0", "-o", join(folder, "no.exr"), "--json");
+    assert.equal(misread.code, 2);
+    const [{ event, code, message }] = jsonLines(misread.stdout);
+    assert.deepEqual([event, code], ["error", "INVALID_ARGUMENT"]);
+    assert.match(String(message), /^option '--threads/);
   });
 
   it("says what it had to estimate", async () => {
