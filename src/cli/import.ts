@@ -3,7 +3,7 @@ import { readFile, stat, writeFile } from "node:fs/promises";
 import { basename, extname } from "node:path";
 import type { Command } from "commander";
 import { createNativeEngine } from "../engine/native.js";
-import { SmhdrError, throwIfAborted } from "../errors.js";
+import { SmhdrError, throwIfAborted, unreadable } from "../errors.js";
 import { type Checkpoint, decodeCheckpoint } from "../model/checkpoint/checkpoint.js";
 import type { Model } from "../model/model.js";
 import { encodeSafetensors } from "../model/safetensors.js";
@@ -62,7 +62,7 @@ async function importCheckpoint(path: string, options: ImportOptions, reporter: 
 
 async function read(path: string): Promise<Buffer> {
   const cannot = (error: Error) => {
-    throw new SmhdrError("IO", `${path}: cannot be read (${error.message}).`, { cause: error });
+    throw unreadable(path, error);
   };
   const { size } = await stat(path).catch(cannot);
   if (size > MAX_BYTES)

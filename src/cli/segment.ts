@@ -1,4 +1,4 @@
-import { stat, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SmhdrError, throwIfAborted } from "../errors.js";
@@ -6,7 +6,7 @@ import { replaceFile } from "../output/replace-file.js";
 import { encodeNpy } from "../segment/npy.js";
 import { type Photograph, SamSegmenter, type SegmentOptions } from "../segment/sam/segmenter.js";
 import { type SegmentMap, segmentPhotograph } from "../segment/segment-map.js";
-import { findScenes, readPhotograph, type SceneFiles, type Split } from "../train/dataset.js";
+import { findScenes, readPhotograph, type SceneFiles, splitsOf } from "../train/dataset.js";
 import { parseCount, parseThreads } from "./arguments.js";
 import { runCommand } from "./run-command.js";
 
@@ -74,12 +74,15 @@ export function registerSegment(program: Command): void {
             progress((i + 1) / scenes.length);
           }
           const segments = ids - scenes.length; // each has a background
-          reporter.result(`${scenes.length} scenes of ${folder}: ${segments} segments`, {
-            folder,
-            scenes: scenes.length,
-            segments,
-            method: options.sam ? "sam" : "graph",
-          });
+          reporter.result(
+            `${scenes.length} ${scenes.length === 1 ? "scene" : "scenes"} of ${folder}: ${segments} segments`,
+            {
+              folder,
+              scenes: scenes.length,
+              segments,
+              method: options.sam ? "sam" : "graph",
+            },
+          );
         } finally {
           await close();
         }
@@ -138,9 +141,7 @@ function chooseSegmenter(directory: string | undefined, options: SegmentCommandO
 }
 
 async function findAllScenes(folder: string): Promise<SceneFiles[]> {
-  const splits: Split[] = [];
-  for (const split of ["Training", "Test"] as const)
-    if ((await stat(join(folder, split)).catch(() => undefined))?.isDirectory()) splits.push(split);
+  const splits = await splitsOf(folder);
   if (splits.length === 0)
     throw new SmhdrError("BAD_INPUT", `${folder}: expected a data set with a folder Training, Test or both.`);
   return (await Promise.all(splits.map((split) => findScenes(folder, split)))).flat();

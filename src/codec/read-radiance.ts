@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { SmhdrError } from "../errors.js";
+import { SmhdrError, unreadable } from "../errors.js";
 import type { Image } from "../image.js";
 import { isOpenExr } from "./openexr-header.js";
 import { decodeRadianceHdr, isRadianceHdr } from "./radiance-hdr.js";
@@ -13,7 +13,7 @@ export async function readRadiance(path: string): Promise<Image> {
   try {
     bytes = await readFile(path);
   } catch (error) {
-    throw new SmhdrError("IO", `${path}: cannot be read (${(error as Error).message}).`, { cause: error });
+    throw unreadable(path, error);
   }
   try {
     // Loaded when first needed: the library behind it is large.

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { SmhdrError, shown } from "../errors.js";
+import { SmhdrError, shown, unreadable } from "../errors.js";
 
 /** A float32 tensor and its shape. */
 export interface StoredTensor {
@@ -121,7 +121,7 @@ export async function readSafetensors(path: string): Promise<TensorFile> {
   try {
     bytes = await readFile(path);
   } catch (error) {
-    throw new SmhdrError("IO", `${path} could not be read: ${(error as Error).message}`, { cause: error });
+    throw unreadable(path, error);
   }
   return decodeSafetensors(bytes, path);
 }

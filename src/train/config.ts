@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { Perceptual } from "../engine/trainer.js";
-import { SmhdrError, shown } from "../errors.js";
+import { SmhdrError, shown, unreadable } from "../errors.js";
 import { type PresetName, presets } from "./presets.js";
 
 /** Everything that decides what a training run computes. Stored in the run's folder as config.json. */
@@ -194,7 +194,7 @@ export function makeConfig(given: unknown = {}, preset?: PresetName, source = "c
 /** Reads a configuration file (JSON: keys of TrainConfig and `preset`). Throws IO, BAD_INPUT or as makeConfig does. */
 export async function readConfig(path: string, preset?: PresetName): Promise<TrainConfig> {
   const text = await readFile(path, "utf8").catch((error: Error) => {
-    throw new SmhdrError("IO", `${path}: cannot be read (${error.message}).`, { cause: error });
+    throw unreadable(path, error);
   });
   return parseConfig(text, preset, path);
 }

@@ -1,8 +1,8 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
 import sharp from "sharp";
 import { readRadiance } from "../codec/read-radiance.js";
-import { SmhdrError } from "../errors.js";
+import { SmhdrError, unreadable } from "../errors.js";
 import { decodeNpy } from "../segment/npy.js";
 
 export type Split = "Training" | "Test";
@@ -42,14 +42,16 @@ const exposureNames = ["exposure.txt", "input_exp.txt"];
 
 /**
  * Finds the scenes of a data set: every folder below `directory`/`split` that holds .tif files, however deep, sorted by name.
- * @throws SmhdrError IO where the folder cannot be read, BAD_INPUT where there is no scene or one lacks a file.
+ * @throws SmhdrError IO where a folder cannot be read, BAD_INPUT where there is no such split, no scene or one lacks a file.
  */
 export async function findScenes(directory: string, split: Split): Promise<SceneFiles[]> {
+  if (!(await splitsOf(directory)).includes(split))
+    throw new SmhdrError("BAD_INPUT", `${directory}: expected a data set with a folder ${split}.`);
   const root = join(directory, split);
   const scenes: SceneFiles[] = [];
   const visit = async (folder: string): Promise<void> => {
     const entries = await readdir(folder, { withFileTypes: true }).catch((error: Error) => {
-      throw new SmhdrError("IO", `${folder}: cannot be read (${error.message}).`, { cause: error });
+      throw unreadable(folder, error);
     });
     const names = entries
       .filter((entry) => !entry.isDirectory() && !entry.name.startsWith("."))
@@ -63,6 +65,18 @@ export async function findScenes(directory: string, split: Split): Promise<Scene
   if (scenes.length === 0)
     throw new SmhdrError("BAD_INPUT", `${root}: no scene found; expected folders with .tif exposures.`);
   return scenes;
+}
+
+/** Which of Training and Test a folder holds. Throws IO where there is no such folder. */
+export async function splitsOf(directory: string): Promise<Split[]> {
+  await stat(directory).catch((error) => {
+    throw unreadable(directory, error);
+  });
+  const isFolder = async (split: Split) =>
+    (await stat(join(directory, split)).catch(() => undefined))?.isDirectory() ?? false;
+  const splits: Split[] = [];
+  for (const split of ["Training", "Test"] as const) if (await isFolder(split)) splits.push(split);
+  return splits;
 }
 
 function describe(root: string, folder: string, names: readonly string[], photographs: readonly string[]): SceneFiles {
@@ -134,7 +148,7 @@ export async function readScene(files: SceneFiles): Promise<Scene> {
 
 async function read(path: string): Promise<Buffer> {
   return readFile(path).catch((error: Error) => {
-    throw new SmhdrError("IO", `${path}: cannot be read (${error.message}).`, { cause: error });
+    throw unreadable(path, error);
   });
 }
 

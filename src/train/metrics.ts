@@ -1,5 +1,5 @@
 import { appendFile, readFile, writeFile } from "node:fs/promises";
-import { SmhdrError } from "../errors.js";
+import { SmhdrError, unreadable } from "../errors.js";
 import { replaceFile } from "../output/replace-file.js";
 
 /** One line of metrics.jsonl. `step` counts all batches from the start of the run. */
@@ -43,7 +43,7 @@ export type Metric =
 export async function readMetrics(path: string): Promise<Metric[]> {
   const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return "";
-    throw new SmhdrError("IO", `${path}: cannot be read (${error.message}).`, { cause: error });
+    throw unreadable(path, error);
   });
   return text.split("\n").flatMap((line): Metric[] => {
     try {

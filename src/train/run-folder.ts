@@ -1,6 +1,6 @@
 import { access, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { SmhdrError } from "../errors.js";
+import { SmhdrError, unreadable } from "../errors.js";
 import { makeFolder } from "../output/make-folder.js";
 import { replaceFile } from "../output/replace-file.js";
 import { parseConfig, type TrainConfig } from "./config.js";
@@ -55,10 +55,12 @@ export async function makeRunFolder(path: string, config: TrainConfig): Promise<
 
 /** The configuration a run was begun with. Throws IO or INVALID_ARGUMENT. */
 export async function readRunConfig(folder: RunFolder): Promise<TrainConfig> {
-  const text = await readFile(folder.config, "utf8").catch((error: Error) => {
-    throw new SmhdrError("IO", `${folder.path}: expected the folder of a training run (${error.message}).`, {
-      cause: error,
+  const text = await readFile(folder.config, "utf8").catch(async (cause: NodeJS.ErrnoException) => {
+    if (!["ENOENT", "ENOTDIR"].includes(cause.code ?? "")) throw unreadable(folder.config, cause);
+    await access(folder.path).catch((missing) => {
+      throw unreadable(folder.path, missing);
     });
+    throw new SmhdrError("IO", `${folder.path}: expected the folder of a training run, with a config.json.`, { cause });
   });
   return parseConfig(text, undefined, folder.config);
 }

@@ -87,7 +87,10 @@ test("wrong calls and bad data sets get one clear error", async () => {
   };
   await refused(2, /method "reference" uses no model/, data, "--method", "reference", "--model", model);
   await refused(2, /expected.*one of/, data, "--model", "nonesuch");
-  await refused(1, /Training: cannot be read/, data, "--split", "Training", "--method", "reference");
+  const missing = /data: expected a data set with a folder Training\.$/m;
+  await refused(1, missing, data, "--split", "Training", "--method", "reference");
+  await refused(1, /Test: expected a data set with a folder Test\.$/m, join(data, "Test"), "--method", "reference");
+  await refused(1, /nowhere does not exist\.$/m, join(folder, "nowhere"), "--method", "reference");
   const changed = join(folder, "changed");
   await cp(data, changed, { recursive: true });
   await writeFile(join(changed, "Test", "scene 1", "exposure.txt"), "0\n2\n");

@@ -102,11 +102,14 @@ test("wrong calls end with one clear message", async () => {
   for (const [args, code, pattern] of [
     [["train", "-o", join(root, "x")], 2, /expected a data set \(--data\) or HDR images \(--synthesize\)/],
     [run(join(root, "x"), "--preset", "paper"), 2, /"vgg" needs VGG-19's weights.*--vgg FILE/],
-    [run(join(root, "x"), "--resume"), 1, /expected the folder of a training run/],
+    [run(join(root, "x"), "--resume"), 1, /x does not exist\.$/m],
+    [run(data, "--resume"), 1, /expected the folder of a training run/],
     [run(join(root, "whole")), 2, /already holds a training run/],
     [run(join(root, "x"), "--resume", "--model", "smhdr-s"), 2, /give one of them/],
-    [["train", "--data", root, "-o", join(root, "x")], 1, /Training: cannot be read/],
-    [["report", data], 1, /expected the folder of a training run/],
+    [["train", "--data", root, "-o", join(root, "x")], 1, /expected a data set with a folder Training\.$/m],
+    [["train", "--data", join(root, "none"), "-o", join(root, "x")], 1, /none does not exist\.$/m],
+    [["report", data], 1, /expected the folder of a training run, with a config\.json\.$/m],
+    [["import", join(root, "none.pth"), "-o", join(root, "x.safetensors")], 1, /none\.pth does not exist\.$/m],
   ] as const) {
     const result = await smhdr(...args);
     assert.equal(result.code, code, result.stderr);

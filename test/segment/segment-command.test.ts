@@ -140,9 +140,19 @@ test("Ctrl-C ends it between and within scenes, and leaves whole files", { skip 
   assert.ok((await readMap(directory, "Training/a")).data.every((id) => id === 0)); // as it was
 });
 
+test("models that are not there are named", { skip }, async () => {
+  const directory = await dataSet("models", ["Training/a"]);
+  for (const more of [[], ["--no-cache"]]) {
+    const { code, stderr } = await run(directory, "--sam", "none.onnx", "none too.onnx", ...more);
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, /^smhdr: none( too)?\.onnx does not exist\.\n$/);
+  }
+});
+
 test("a wrong call ends with one clear message", async () => {
   for (const [args, exit, message] of [
-    [[join(folder, "nothing")], 1, /expected a data set with a folder Training, Test or both/],
+    [[join(folder, "nothing")], 1, /nothing does not exist\.\n$/],
+    [[folder], 1, /expected a data set with a folder Training, Test or both\.\n$/],
     [[folder, "--sam", models[0]], 2, /--sam: expected two files/],
     [["--stability", "2", folder], 2, /number from 0 to 1/],
   ] as const) {

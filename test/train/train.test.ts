@@ -202,7 +202,11 @@ test("a checkpoint of another configuration or other scenes is refused", async (
   const other = join(root, "other");
   await cp(join(data, "Training", "a"), join(other, "Training", "z"), { recursive: true });
   await assert.rejects(resume({ data: other }), fails("INVALID_ARGUMENT", /other scenes/));
-  await assert.rejects(train({ data, output: newRun(), resume: true }), fails("IO", /config\.json/));
+  await assert.rejects(train({ data, output: newRun(), resume: true }), fails("IO", / does not exist\.$/));
+  await assert.rejects(
+    train({ data, output: other, resume: true }),
+    fails("IO", /a training run, with a config\.json/),
+  );
   await assert.rejects(train({ output: newRun() }), fails("INVALID_ARGUMENT", /--data/));
   // Of the many things a file can be.
   const checkpoint = join(output, "checkpoint.safetensors");

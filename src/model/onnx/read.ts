@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type ModelProto, ModelProtoSchema, TensorProto_DataLocation } from "onnx-buf";
-import { SmhdrError } from "../../errors.js";
+import { SmhdrError, unreadable } from "../../errors.js";
 
 /** A network as an ONNX file holds it (exportOnnx makes them). */
 export interface OnnxModel {
@@ -72,7 +72,7 @@ export async function readOnnx(path: string): Promise<OnnxModel> {
   try {
     bytes = await readFile(path);
   } catch (error) {
-    throw new SmhdrError("IO", `${path} could not be read: ${(error as Error).message}`, { cause: error });
+    throw unreadable(path, error);
   }
   return decodeOnnx(bytes, path);
 }

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { InferenceSession, Tensor } from "onnxruntime-node";
-import { SmhdrError } from "../../errors.js";
+import { SmhdrError, unreadable } from "../../errors.js";
 import type { Segmentation } from "../graph.js";
 import { encoderInput, enlargeLogits, type Pixels, type Placement } from "./image.js";
 import {
@@ -66,7 +66,7 @@ export class SamGenerator {
     } as const;
     const open = async (file: string) => {
       const bytes = await readFile(file).catch((error: Error) => {
-        throw new SmhdrError("IO", `${file}: cannot be read (${error.message}).`, { cause: error });
+        throw unreadable(file, error);
       });
       // By its path: the weights of large models lie in files beside it.
       const session = await runtime.InferenceSession.create(file, settings).catch((error: Error) => {

@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
-import { type ErrorCode, SmhdrError, throwIfAborted } from "../../errors.js";
+import { type ErrorCode, SmhdrError, throwIfAborted, unreadable } from "../../errors.js";
 import { cleanSegments, type SegmentMap } from "../segment-map.js";
 import { SegmentCache } from "./cache.js";
 import type { GeneratorOptions, SamModels } from "./generator.js";
@@ -214,7 +214,7 @@ function pickMaskOptions(options: Partial<MaskOptions>): MaskOptions {
 async function hashFile(path: string): Promise<string> {
   const hash = createHash("sha256");
   await pipeline(createReadStream(path), hash).catch((error: Error) => {
-    throw new SmhdrError("IO", `${path}: cannot be read (${error.message}).`, { cause: error });
+    throw unreadable(path, error);
   });
   return hash.digest("hex");
 }
