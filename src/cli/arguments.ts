@@ -12,12 +12,13 @@ export function parseExposureValues(text: string): number[] {
   return values;
 }
 
-/** A whole number, at least `least`. */
-export function parseCount(least: number): (text: string) => number {
+/** A whole number from `least` to `most`. */
+export function parseCount(least: number, most = Infinity): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (text.trim() === "" || !Number.isInteger(value) || value < least) {
-      throw new InvalidArgumentError(`Expected a whole number, ${least} or more.`);
+    if (text.trim() === "" || !Number.isInteger(value) || value < least || value > most) {
+      const range = most === Infinity ? `, ${least} or more` : ` from ${least} to ${most}`;
+      throw new InvalidArgumentError(`Expected a whole number${range}.`);
     }
     return value;
   };

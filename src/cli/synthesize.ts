@@ -27,6 +27,17 @@ interface SynthesizeOptions {
   readonly json?: boolean;
 }
 
+/** What the scenes of a set follow from. */
+interface Settings {
+  readonly sources: readonly string[];
+  readonly seed: number;
+  readonly exposures: number;
+  readonly width: number;
+  readonly height: number;
+  readonly jpeg: number | null;
+  readonly spacing?: readonly number[];
+}
+
 export function registerSynthesize(program: Command): void {
   program
     .command("synthesize")
@@ -35,17 +46,17 @@ export function registerSynthesize(program: Command): void {
     .requiredOption("-o, --output <dir>", "folder of the data set")
     .requiredOption("--count <n>", "scenes to make", parseCount(1))
     .requiredOption("--seed <n>", "the same seed makes the same scenes", parseCount(0))
-    .option("--exposures <n>", "photographs per bracket, 2 to 9", parseCount(2), 3)
+    .option("--exposures <n>", "photographs per bracket, 2 to 9", parseCount(2, 9), 3)
     .option(
       "--spacing <stops...>",
       "stops between exposures, one drawn for each scene (default: mixed, mostly 2)",
       parseSpacing,
     )
-    .option("--size <WxH>", "pixels", parseSize, [512, 512] as const)
+    .addOption(new Option("--size <WxH>", "pixels").argParser(parseSize).default([512, 512], "512x512"))
     .addOption(
       new Option("--split <name>", "which part of the data set").choices(["Training", "Test"]).default("Training"),
     )
-    .option("--jpeg <quality>", "send the photographs through JPEG, 1 to 100", parseCount(1))
+    .option("--jpeg <quality>", "send the photographs through JPEG, 1 to 100", parseCount(1, 100))
     .option("--threads <n>", "threads", parseThreads, availableParallelism())
     .option("--json", "print one JSON object a line")
     .addHelpText(
@@ -56,7 +67,8 @@ export function registerSynthesize(program: Command): void {
       runCommand(options, async (reporter, signal) => {
         const folder = join(options.output, options.split);
         const made = await synthesizeDataSet(sources, options, signal, reporter.stage("Synthesise"));
-        reporter.result(`${options.count} scenes in ${folder}${made < options.count ? ` (${made} of them new)` : ""}`, {
+        const scenes = options.count === 1 ? "1 scene" : `${options.count} scenes`;
+        reporter.result(`${scenes} in ${folder}${made < options.count ? ` (${made} of them new)` : ""}`, {
           folder,
           scenes: options.count,
           made,
@@ -67,8 +79,10 @@ export function registerSynthesize(program: Command): void {
 
 function parseSize(text: string): [number, number] {
   const match = /^(\d+)x(\d+)$/i.exec(text.trim());
-  if (!match) throw new InvalidArgumentError("Expected width and height such as 512x512.");
-  return [Number(match[1]), Number(match[2])];
+  const [width, height] = match ? [Number(match[1]), Number(match[2])] : [0, 0];
+  if (!(Math.min(width, height) >= 16 && Math.max(width, height) <= 8192))
+    throw new InvalidArgumentError("Expected width and height such as 512x512, each from 16 to 8192.");
+  return [width, height];
 }
 
 function parseSpacing(text: string, before: readonly number[] = []): number[] {
@@ -86,8 +100,6 @@ async function synthesizeDataSet(
 ): Promise<number> {
   const { count, seed, exposures, spacing, split, jpeg } = options;
   const [width, height] = options.size;
-  if (jpeg !== undefined && jpeg > 100)
-    throw new SmhdrError("INVALID_ARGUMENT", `--jpeg must be from 1 to 100, got ${jpeg}.`);
   await agreeOnSettings(options.output, split, {
     sources: sources.map((path) => basename(path)),
     seed,
@@ -129,7 +141,7 @@ async function synthesizeDataSet(
 }
 
 /** A set is made by one recipe: it is written beside the scenes, and another one is refused. */
-async function agreeOnSettings(directory: string, split: Split, settings: Record<string, unknown>): Promise<void> {
+async function agreeOnSettings(directory: string, split: Split, settings: Settings): Promise<void> {
   const path = join(directory, `synthesis-${split}.json`);
   const text = `${JSON.stringify(settings, null, 2)}\n`;
   const before = await readFile(path, "utf8").catch(() => undefined);
@@ -137,10 +149,33 @@ async function agreeOnSettings(directory: string, split: Split, settings: Record
   if (await exists(join(directory, split)))
     throw new SmhdrError(
       "INVALID_ARGUMENT",
-      `${join(directory, split)} already holds scenes made otherwise: choose another --output.`,
+      `${join(directory, split)} already holds scenes made otherwise (${difference(before, settings) ?? `see ${path}`}): choose another --output.`,
     );
   await makeFolder(directory);
   await replaceFile(path, undefined, (temporary) => writeFile(temporary, text));
+}
+
+/** The first option that the file has otherwise: "seed 2, not 3"; undefined where that cannot be told. */
+function difference(before: string | undefined, settings: Settings): string | undefined {
+  try {
+    const made = inWords(JSON.parse(before ?? ""));
+    const asked = inWords(settings);
+    const name = [...asked.keys(), ...made.keys()].find((key) => asked.get(key) !== made.get(key));
+    return name && `${name} ${made.get(name) ?? "none"}, not ${asked.get(name) ?? "none"}`;
+  } catch {
+    return undefined;
+  }
+}
+
+function inWords({ sources, seed, exposures, width, height, jpeg, spacing }: Settings): Map<string, string> {
+  return new Map([
+    ["seed", `${seed}`],
+    ["exposures", `${exposures}`],
+    ["size", `${width}x${height}`],
+    ["jpeg", `${jpeg ?? "none"}`],
+    ["spacing", spacing?.join(" ") ?? "mixed"],
+    ...sources.map((name, i): [string, string] => [`HDR image ${i + 1}`, name]),
+  ]);
 }
 
 async function throughJpeg(bracket: SyntheticBracket, quality: number): Promise<SyntheticBracket> {

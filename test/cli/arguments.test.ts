@@ -32,6 +32,7 @@ describe("command line arguments", () => {
   it("reads whole numbers within their bounds", () => {
     assert.equal(parseCount(0)("0"), 0);
     for (const bad of ["", "-1", "1.5", "two", "1e400"]) assert.throws(() => parseCount(0)(bad), /whole number/, bad);
+    assert.throws(() => parseCount(2, 9)("12"), /whole number from 2 to 9/);
     assert.equal(parseThreads("1"), 1);
     assert.throws(() => parseThreads("0"), /1 or more/);
     assert.throws(() => parseThreads(String(4 * availableParallelism() + 1)), /at most/);

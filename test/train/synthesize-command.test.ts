@@ -79,7 +79,7 @@ test("it makes a data set, goes on with it, and refuses to mix recipes", async (
 
   const other = await run(source, "-o", out, "--count", "3", ...settings, "--seed", "5");
   assert.equal(other.code, 2);
-  assert.match(other.stderr, /already holds scenes made otherwise/);
+  assert.match(other.stderr, /already holds scenes made otherwise \(seed 4, not 5\): choose another --output\.\n$/);
 });
 
 test("Ctrl-C leaves whole scenes only", async () => {
@@ -99,6 +99,8 @@ test("Ctrl-C leaves whole scenes only", async () => {
 test("the photographs can go through JPEG", async () => {
   const out = join(folder, "jpeg");
   assert.equal((await run(source, "-o", out, "--count", "1", ...settings, "--jpeg", "60", "--split", "Test")).code, 0);
+  const other = await run(source, "-o", out, "--count", "1", ...settings, "--split", "Test");
+  assert.match(other.stderr, /\(jpeg 60, not none\)/);
   const [files] = await findScenes(out, "Test");
   const { exposures } = await readScene(files);
   assert.ok(exposures.every((codes) => codes.every((code) => code % 257 === 0)));
@@ -119,16 +121,14 @@ test("the spacing of the exposures can be chosen", async () => {
 });
 
 test("a wrong call ends with one clear message", async () => {
-  const { code, stderr } = await run(
-    source,
-    "-o",
-    join(folder, "bad"),
-    "--count",
-    "1",
-    ...settings,
-    "--exposures",
-    "12",
-  );
-  assert.equal(code, 2, stderr);
-  assert.match(stderr, /^smhdr: .*exposures must be a whole number from 2 to 9, got 12\.\n$/);
+  for (const [from, more, wanted, pattern] of [
+    [source, ["--exposures", "12"], 2, /option '--exposures <n>' argument '12' is invalid\. .* from 2 to 9\.\n/],
+    [source, ["--size", "20000x20000"], 2, /option '--size <WxH>' .* each from 16 to 8192\.\n/],
+    [join(folder, "none.hdr"), [], 1, /^smhdr: .*none\.hdr does not exist\.\n$/],
+    [folder, [], 1, /^smhdr: .* is a folder; expected a file\.\n$/],
+  ] as const) {
+    const { code, stderr } = await run(from, "-o", join(folder, "bad"), "--count", "1", ...settings, ...more);
+    assert.equal(code, wanted, stderr);
+    assert.match(stderr, pattern);
+  }
 });

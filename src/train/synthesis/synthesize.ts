@@ -128,7 +128,7 @@ export function synthesizeBracket(
 
 function validateOptions(sources: readonly SourceImage[], options: SynthesisOptions, seed: number): void {
   const fail = (what: string) => {
-    throw new SmhdrError("INVALID_ARGUMENT", `synthesizeBracket: ${what}.`);
+    throw new SmhdrError("INVALID_ARGUMENT", `${what}.`);
   };
   if (sources.length === 0) fail("sources must hold at least one image, got none");
   if (!Number.isFinite(seed)) fail(`seed must be a finite number, got ${seed}`);
