@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os";
 import { InvalidArgumentError, Option } from "commander";
 import type { NativeDevices } from "../engine/addon.js";
 import { type DeviceName, deviceNames, isDeviceName } from "../engine/select.js";
+import { LEAST_TILE } from "../reconstruct/tiles.js";
 
 /** "0,2,4" -> [0, 2, 4]. */
 export function parseExposureValues(text: string): number[] {
@@ -34,7 +35,11 @@ export function parseThreads(text: string): number {
 
 /** "auto", "full", or the side of a tile in pixels. */
 export function parseTile(text: string): "auto" | "full" | number {
-  return text === "auto" || text === "full" ? text : parseCount(64)(text);
+  if (text === "auto" || text === "full") return text;
+  const side = Number(text);
+  if (!(Number.isInteger(side) && side >= LEAST_TILE))
+    throw new InvalidArgumentError(`Expected auto, full, or a whole number of pixels, ${LEAST_TILE} or more.`);
+  return side;
 }
 
 const sizeUnits: Record<string, number> = { "": 0, b: 0, k: 1, m: 2, g: 3, t: 4 };

@@ -42,6 +42,7 @@ describe("command line arguments", () => {
     assert.equal(parseTile("auto"), "auto");
     assert.equal(parseTile("full"), "full");
     assert.equal(parseTile("256"), 256);
-    assert.throws(() => parseTile("7"), /64 or more/);
+    for (const bad of ["7", "64", "foo", ""])
+      assert.throws(() => parseTile(bad), /Expected auto, full, or a whole number of pixels, 128 or more/, bad);
   });
 });
