@@ -7,7 +7,7 @@ import { bringHighlights } from "./highlights.js";
 import { MergeSampler } from "./merge-sampler.js";
 import { mergeRadiance } from "./radiance.js";
 import { ExposureSampler, type Region } from "./sampler.js";
-import { fade, LEAST_TILE, planTiles } from "./tiles.js";
+import { fade, LEAST_TILE, leastPixels, planTiles } from "./tiles.js";
 
 /** Does the engine's work when it is this bracket's turn: brackets in work at once can share a device. */
 export type Turn = <T>(work: () => Promise<T>) => Promise<T>;
@@ -15,6 +15,8 @@ export type Turn = <T>(work: () => Promise<T>) => Promise<T>;
 export interface NetworkOptions {
   /** Bytes for the result and the work on tiles. */
   readonly memory: number;
+  /** The part that `memory` is of what a person may give: errors name that. Default 1. */
+  readonly share?: number | undefined;
   readonly tile: "auto" | "full" | number;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((fraction: number) => void) | undefined;
@@ -28,6 +30,8 @@ export interface NetworkOptions {
 }
 
 export interface PictureOptions extends NetworkOptions {
+  /** Bytes of the memory that are taken already. Default 0. */
+  readonly held?: number | undefined;
   /** Sides are padded to multiples of this, by reflection, and cut off again. Default 1. */
   readonly padding?: number | undefined;
 }
@@ -68,8 +72,9 @@ const LEAST_SHARED_TILE = 512;
 /** Of a pixel of a tile that waits to be blended. */
 const RESULT_BYTES = 12;
 
+const MIB = 1024 ** 2;
 /** What the process needs besides pixels. */
-const BASE_BYTES = 200 * 1024 ** 2;
+const BASE_BYTES = 200 * MIB;
 
 /**
  * Reconstructs a bracket with the network; the result's scale is the bracket's. See bracketRadiance.
@@ -129,17 +134,18 @@ export async function bracketRadiance(
   throwIfAborted(options.signal);
   const { onProgress, exposureValues } = options;
   const { chosen, shift, samplers, mergeScale } = networkExposures(bracket, model, exposureValues);
-  let memory = options.memory;
+  const held = model.prior ? bracket.width * bracket.height * RESULT_BYTES : 0;
+  // Known before the merge is made, unless another engine may have to do the work.
+  if (!engine.substitute) checkRoom(bracket, engine, samplers.length + (model.prior ? 1 : 0), { ...options, held });
   let merge: Radiance | undefined;
   if (model.prior) {
     const merging = (fraction: number) => onProgress?.(fraction * MERGE_SHARE);
     merge = await mergeRadiance(bracket, { ...options, device: engine.cuda, onProgress: merging });
     samplers.push(new MergeSampler(merge, mergeScale));
-    memory -= merge.data.byteLength;
   }
   const data = await reconstructPicture(bracket, samplers, engine, {
     ...options,
-    memory,
+    held,
     ...(model.prior && {
       onProgress: (fraction: number) => onProgress?.(MERGE_SHARE + fraction * (1 - MERGE_SHARE)),
     }),
@@ -163,17 +169,20 @@ export async function reconstructPicture(
   engine: Engine,
   options: PictureOptions,
 ): Promise<Float32Array> {
-  const { padding = 1 } = options;
-  const up = (length: number) => Math.ceil(length / padding) * padding;
-  const padded = { width: up(width), height: up(height) };
-  const picture = await reconstructPadded(padded, samplers, engine, options);
-  if (padded.width === width && padded.height === height) return picture;
+  const size = padded({ width, height }, options);
+  const picture = await reconstructPadded(size, samplers, engine, options);
+  if (size.width === width && size.height === height) return picture;
   const out = new Float32Array(width * height * 3);
   for (let y = 0; y < height; y++) {
-    const from = y * padded.width * 3;
+    const from = y * size.width * 3;
     out.set(picture.subarray(from, from + width * 3), y * width * 3);
   }
   return out;
+}
+
+function padded({ width, height }: Size, { padding = 1 }: PictureOptions): Size {
+  const up = (length: number) => Math.ceil(length / padding) * padding;
+  return { width: up(width), height: up(height) };
 }
 
 /** Beyond the size of the exposures the samplers reflect. */
@@ -181,15 +190,16 @@ async function reconstructPadded(
   size: Size,
   samplers: readonly Sampler[],
   engine: Engine,
-  options: NetworkOptions,
+  options: PictureOptions,
 ): Promise<Float32Array> {
   const { width, height } = size;
-  const room = options.memory - width * height * RESULT_BYTES - BASE_BYTES;
+  const room = options.memory - bytesBesides(size, options);
   const byMemory = room / engine.bytesPerPixel(samplers.length);
   const note = (message: string) => options.onNote?.({ code: "engine", message });
   let pixelsAtOnce = Math.floor(Math.min(byMemory, engine.pixelsAtOnce?.(samplers.length) ?? byMemory));
   for (;;) {
     try {
+      checkRoom(size, engine, samplers.length, { ...options, padding: 1 });
       return await reconstructTiles(size, samplers, engine, options, { pixelsAtOnce, room });
     } catch (error) {
       if (!engine.substitute || !(error instanceof SmhdrError && error.code === "OUT_OF_MEMORY")) throw error;
@@ -201,6 +211,26 @@ async function reconstructPadded(
       note(`${engine.device} ran out of memory: it works in smaller tiles.`);
     }
   }
+}
+
+/** Bytes for all but the tiles in work. */
+const bytesBesides = ({ width, height }: Size, { held = 0 }: PictureOptions) =>
+  held + width * height * RESULT_BYTES + BASE_BYTES;
+
+/** Throws OUT_OF_MEMORY where not even the smallest tile that may be taken fits, saying what would do. */
+function checkRoom(picture: Size, engine: Engine, inputs: number, options: PictureOptions): void {
+  const { memory, share = 1, tile } = options;
+  const size = padded(picture, options);
+  const needed =
+    bytesBesides(size, options) + leastPixels(size.width, size.height, tile) * engine.bytesPerPixel(inputs);
+  if (needed <= memory) return;
+  const work = tile === "auto" ? "" : tile === "full" ? " as a whole" : ` in tiles of ${tile}`;
+  const hint = tile === "auto" ? "" : " Less will do with --tile auto.";
+  const [least, given] = [Math.ceil(needed / share / MIB), Math.floor(memory / share / MIB)];
+  throw new SmhdrError(
+    "OUT_OF_MEMORY",
+    `The network needs at least ${least} MiB of memory for ${picture.width} x ${picture.height} pixels${work}; got ${given} MiB.${hint}`,
+  );
 }
 
 /** How many pixels a run may have, and bytes for all that are in work. */

@@ -36,7 +36,7 @@ export function planTiles(width: number, height: number, pixels: number, tile: "
   if (tile === "full" && !fits(whole)) {
     throw new SmhdrError(
       "OUT_OF_MEMORY",
-      `tile: the whole image of ${width} x ${height} pixels does not fit the memory limit; use --tile auto or more memory.`,
+      `tile: the whole image of ${width} x ${height} pixels does not fit the memory; use --tile auto.`,
     );
   }
   if (tile === "full" || (tile === "auto" && fits(whole))) return { tiles: [whole], samples: [] };
@@ -48,6 +48,22 @@ export function planTiles(width: number, height: number, pixels: number, tile: "
   return { tiles, samples: sampleRegions(whole, pixels) };
 }
 
+/** How many pixels must fit into memory at once for planTiles to find a plan. */
+export function leastPixels(width: number, height: number, tile: "auto" | "full" | number): number {
+  const sides = [width, height].map((length) => {
+    const whole = roundUp(length);
+    if (tile === "full") return whole;
+    if (tile !== "auto") return Math.min(roundUp(tile), whole);
+    let least = whole;
+    for (let count = 2; ; count++) {
+      const side = sideOf(whole, count);
+      if (side === undefined) return least;
+      least = Math.min(least, side);
+    }
+  });
+  return sides[0] * sides[1];
+}
+
 function squareTile(whole: Region, side: number, pixels: number): [across: number, down: number] {
   const [across, down] = [Math.min(side, whole.width), Math.min(side, whole.height)];
   if (side < LEAST_TILE) throw new SmhdrError("OUT_OF_MEMORY", `tile: expected at least ${LEAST_TILE}; got ${side}.`);
@@ -56,22 +72,23 @@ function squareTile(whole: Region, side: number, pixels: number): [across: numbe
 }
 
 const tooLarge = (side: number) =>
-  new SmhdrError("OUT_OF_MEMORY", `tile: tiles of ${side} pixels do not fit the memory limit.`);
+  new SmhdrError("OUT_OF_MEMORY", `tile: tiles of ${side} pixels do not fit the memory.`);
+
+/** The side of `count` tiles that just cover `length`, or undefined where they would be too small. */
+function sideOf(length: number, count: number): number | undefined {
+  const size = roundUp((length + (count - 1) * OVERLAP) / count);
+  return count === 1 || size >= LEAST_TILE ? size : undefined;
+}
 
 /** Sides of the tiles that fit into memory and cover the image with the fewest pixels in all. */
 function bestTile(whole: Region, pixels: number): [across: number, down: number] {
-  /** The side of `count` tiles that just cover `length`, or undefined where they would be too small. */
-  const side = (length: number, count: number) => {
-    const size = roundUp((length + (count - 1) * OVERLAP) / count);
-    return count === 1 || size >= LEAST_TILE ? size : undefined;
-  };
   let best: { across: number; down: number; work: number } | undefined;
   for (let rows = 1; ; rows++) {
-    const down = side(whole.height, rows);
+    const down = sideOf(whole.height, rows);
     if (down === undefined) break;
     // The fewest columns that fit: more of them would only overlap more.
     for (let columns = 1; ; columns++) {
-      const across = side(whole.width, columns);
+      const across = sideOf(whole.width, columns);
       if (across === undefined) break;
       if (across * down > pixels) continue;
       const work = rows * columns * across * down;

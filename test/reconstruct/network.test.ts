@@ -89,6 +89,32 @@ test("tiles cover every pixel, begin on the grid, overlap and fade to one", () =
   assert.throws(() => planTiles(5000, 5000, 1e6, 64), { code: "OUT_OF_MEMORY", message: /at least 128/ });
 });
 
+test("too little memory is refused with the figure that will do", async () => {
+  const model = await smallModel();
+  const engine = createNativeEngine(model);
+  const b = await bracket(328, 200);
+  for (const [tile, work] of [
+    ["auto", ""],
+    ["full", " as a whole"],
+    [136, " in tiles of 136"],
+  ] as const) {
+    const share = 3 / 4;
+    let needed = 0;
+    const refused = reconstructNetwork(b, model, engine, { memory: share * 2 ** 26, share, tile });
+    await assert.rejects(refused, (error: SmhdrError) => {
+      const said = /^The network needs at least (\d+) MiB of memory for 328 x 200 pixels(.*); got 64 MiB\./.exec(
+        error.message,
+      );
+      assert.equal(said?.[2], work, error.message);
+      needed = Number(said[1]);
+      return error.code === "OUT_OF_MEMORY";
+    });
+    await reconstructNetwork(b, model, engine, { memory: share * needed * 2 ** 20, share, tile });
+    const less = reconstructNetwork(b, model, engine, { memory: share * (needed - 1) * 2 ** 20, share, tile });
+    await assert.rejects(less, { code: "OUT_OF_MEMORY" });
+  }
+});
+
 test("in tiles the picture is nearly that of the whole image, and its seams are no steeper than the picture", async () => {
   const model = await smallModel();
   const engine = createNativeEngine(model);
