@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
+import { connectQueue } from "../batch/queue/connection.js";
 import { runQueueWorker } from "../batch/queue/queue-worker.js";
 import { memoryOption, parseCount, threadsOption } from "./arguments.js";
 import { runCommand } from "./run-command.js";
@@ -40,6 +41,8 @@ export function registerWorker(program: Command): void {
     .action((options: WorkerCommandOptions) =>
       runCommand(options, async (reporter, signal) => {
         const { queue, map, stalledAfter, jobs, memory, threads } = options;
+        // So that no work is announced where Redis does not answer.
+        (await connectQueue(queue)).redis.disconnect();
         reporter.note({ code: "worker", message: `Taking brackets on ${hostname()}.` });
         await runQueueWorker({
           ...{ queue, paths: map, stalledAfter, jobs, memory, threads, signal },

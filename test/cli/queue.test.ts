@@ -190,6 +190,7 @@ describe("smhdr batch --queue and smhdr worker", { skip: withoutRedis }, () => {
       const nobody = await smhdr(...command, "--queue", "redis://127.0.0.1:1");
       assert.equal(nobody.code, 1);
       assert.match(nobody.stderr, /no Redis answers at 127\.0\.0\.1:1 \(.*ECONNREFUSED/);
+      assert.doesNotMatch(nobody.stderr, /Taking brackets/);
       const wrong = await smhdr(...command, "--queue", "http://127.0.0.1");
       assert.equal(wrong.code, 2);
       assert.match(wrong.stderr, /expected redis:\/\/host:port/);
