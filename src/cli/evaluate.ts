@@ -1,4 +1,4 @@
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { loadAddon } from "../engine/addon.js";
 import type { DeviceName } from "../engine/select.js";
@@ -77,14 +77,17 @@ const COLUMN_WIDTH = 11;
 async function evaluate(directory: string, options: EvaluateOptions, reporter: Reporter, signal: AbortSignal) {
   const scenes = await findScenes(directory, options.split);
   const { restore, label } = await chooseMethod(options, reporter);
-  const nameWidth = Math.max(label.length, "mean of 1000".length, ...scenes.map(({ name }) => name.length));
+  const { method } = options;
+  const align = method === "reference" ? "none" : (options.align ?? (method === "radiance" ? "auto" : "none"));
+  const title = `${label}, align ${align}`;
+  const nameWidth = Math.max(title.length, "mean of 1000".length, ...scenes.map(({ name }) => name.length));
   const row = (name: string, cells: readonly string[]) =>
     name.padEnd(nameWidth) + cells.map((cell) => cell.padStart(COLUMN_WIDTH)).join("");
   const figures = (measures: Measures) =>
     columns.map(([key, , digits]) => (measures[key] === Infinity ? "inf" : measures[key].toFixed(digits)));
   const header = row(
-    label,
-    columns.map(([, title]) => title),
+    title,
+    columns.map(([, heading]) => heading),
   );
   const seen = new Set<string>();
   const all: Measures[] = [];
@@ -94,7 +97,7 @@ async function evaluate(directory: string, options: EvaluateOptions, reporter: R
     progress(index / scenes.length);
     const scene = await readScene(files);
     const data = await restore(scene, {
-      align: options.align ?? (options.method === "radiance" ? "auto" : "none"),
+      align,
       memory: options.memory,
       tile: options.tile,
       threads: options.threads,
@@ -123,6 +126,7 @@ async function evaluate(directory: string, options: EvaluateOptions, reporter: R
       width,
       height,
       exposureValues,
+      align,
       ...measures,
     });
   }
@@ -135,6 +139,7 @@ async function evaluate(directory: string, options: EvaluateOptions, reporter: R
     scenes: all.length,
     set: join(directory, split),
     label,
+    align,
     ...mean,
   });
 }
@@ -156,5 +161,7 @@ async function chooseMethod(
   // In fp32 everywhere: a measure must not depend on the processor it is taken on.
   const { network, notes } = await LoadedNetwork.load(loaded, device, threads, "fp32");
   for (const note of notes) reporter.note(note);
-  return { restore: (scene, options) => restoreByNetwork(scene, network, options), label: basename(loaded.name) };
+  // As given: every run's model is called model.safetensors.
+  const label = model === undefined || model === "default" ? loaded.name : model;
+  return { restore: (scene, options) => restoreByNetwork(scene, network, options), label };
 }

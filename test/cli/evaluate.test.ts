@@ -63,6 +63,7 @@ for (const [method, restore] of [
       for (const [i, measures] of all.entries()) assert.equal(lines[i][key], measures[key]);
       assert.equal(lines[2][key], (all[0][key] + all[1][key]) / 2);
     }
+    for (const { align } of lines) assert.equal(align, method === "radiance" ? "auto" : "none");
   });
 }
 
@@ -71,7 +72,8 @@ test("a model's table, with a note where it leaves exposures out", async () => {
   assert.equal(code, 0, stderr);
   const lines = stdout.trimEnd().split("\n");
   assert.equal(lines.length, 4);
-  assert.match(lines[0], /^D_weights +PSNR-l +PSNR-mu +SSIM-l +SSIM-mu +PU21-PSNR$/);
+  assert.ok(lines[0].startsWith(`${model}, align none `), lines[0]);
+  assert.match(lines[0], / PSNR-l +PSNR-mu +SSIM-l +SSIM-mu +PU21-PSNR$/);
   const [first, second, mean] = lines.slice(1).map((line) => line.trim().split(/\s+/).slice(2).map(Number));
   assert.match(lines[3], /^mean of 2 /);
   const means = mean.slice(1); // after "of 2"
