@@ -76,6 +76,13 @@ describe("exposure values of a bracket", () => {
     assert.deepEqual(notes, []);
   });
 
+  it("are whole where the times are", async () => {
+    const shots = ["1/400", "1/50", "16/100"].map((time, i) => ({ stops: 3 * i - 4, time })); // log2 says 3.000000000000001
+    const { values, sources } = await valuesOf(shots);
+    assert.deepEqual([...sources], ["exif"]);
+    assert.deepEqual(values, [0, 3, 6]);
+  });
+
   it("are estimated, and said so, where no time is stored", async () => {
     const { values, sources, notes } = await valuesOf([{ stops: 2 }, { stops: -2 }, { stops: 0 }]);
     for (const [i, wanted] of [0, 2, 4].entries()) near(values[i], wanted, 0.4);
