@@ -32,7 +32,13 @@ export class Models {
         if (!(error instanceof SmhdrError)) throw error;
         throw new SmhdrError(error.code, `--model: ${error.message.replace(/^model: /, "")}`, { cause: error });
       });
-      read.set(basename(file).replace(/\.(safetensors|onnx)$/, ""), { file, exposures });
+      const name = basename(file).replace(/\.(safetensors|onnx)$/, "");
+      const other = read.get(name)?.file;
+      if (other !== undefined) {
+        const came = `${other} and ${file}, which clients would both call ${name}`;
+        throw new SmhdrError("INVALID_ARGUMENT", `--model: expected models of different names; got ${came}.`);
+      }
+      read.set(name, { file, exposures });
     }
     const list = [...read].map(([name, { exposures }]) => ({ name, exposures }));
     const defaultName = hasDefaultModel() ? (await loadModel("default")).name : (list[0]?.name ?? null);

@@ -53,6 +53,7 @@ describe("the models of the service", () => {
     await writeFile(join(folder, "junk.safetensors"), "junk");
     const startFile = join(folder, "service.json");
     for (const [file, code, message] of [
+      [shippedModels()[0], "INVALID_ARGUMENT", /^--model: expected models of different names; got /],
       ["nosuch", "INVALID_ARGUMENT", /^--model: expected a \.safetensors file or one of: .*; got "nosuch"\.$/],
       [join(folder, "nosuch.safetensors"), "IO", /^--model: .*nosuch\.safetensors /],
       [join(folder, "nosuch.onnx"), "IO", /^--model: .*nosuch\.onnx /],
