@@ -29,6 +29,14 @@ bool cpu_has_bf16() {
 #endif
 }
 
+bool cpu_gains_from_bf16() {
+#if defined(SMHDR_HAS_AVX512_BF16)
+  return cpu_has_bf16() && !__builtin_cpu_is("intel");
+#else
+  return false;
+#endif
+}
+
 const char* cpu_isa_name(CpuIsa isa) {
   switch (isa) {
     case CpuIsa::avx512:

@@ -19,6 +19,8 @@ export interface Addon {
   cpuInfo(): {
     readonly isa: "generic" | "avx2" | "avx512" | "neon";
     readonly bf16: boolean;
+    /** Whether its products of bfloat16 are faster than those of float32. */
+    readonly gainsFromBf16: boolean;
     readonly processors: number;
   };
   /** Copies weights by their published names into a session; throws INVALID_ARGUMENT naming what does not fit. */

@@ -129,12 +129,12 @@ async function allDevices(
     const why = machine.absence || machine.devices.map(({ name, refusal }) => `${name}: ${refusal}`).join("; ");
     throw new SmhdrError("UNSUPPORTED", `device: "${ALL}" cannot be used: ${why}.`);
   }
-  const chosen = precision !== "auto" ? precision : usable.every(multipliesBf16) ? "bf16" : "fp32";
+  const chosen = precision !== "auto" ? precision : usable.every(gainsFromBf16) ? "bf16" : "fp32";
   return joinDevices(usable, (device) => nativeEngine(model, threads, chosen, device), note);
 }
 
 /**
- * Precision "auto" is bf16 where the device multiplies it: faster, and above 60 dB from fp32 (bench/quality/precision.ts). A GPU
+ * Precision "auto" is bf16 where the device is faster with it; it is above 60 dB from fp32 (bench/quality/precision.ts). A GPU
  * is compared with the processor before it is trusted.
  */
 async function nativeEngine(
@@ -143,7 +143,7 @@ async function nativeEngine(
   precision: Precision | "auto",
   device: NativeDevice,
 ): Promise<Engine> {
-  const chosen = precision !== "auto" ? precision : multipliesBf16(device) ? "bf16" : "fp32";
+  const chosen = precision !== "auto" ? precision : gainsFromBf16(device) ? "bf16" : "fp32";
   try {
     const engine = createNativeEngine(model, threads, chosen, device);
     if (device === "cpu") return engine;
@@ -161,9 +161,9 @@ async function nativeEngine(
   }
 }
 
-function multipliesBf16(device: NativeDevice): boolean {
+function gainsFromBf16(device: NativeDevice): boolean {
   const addon = loadAddon();
-  if (device === "cpu") return addon.cpuInfo().bf16;
+  if (device === "cpu") return addon.cpuInfo().gainsFromBf16;
   const { devices } = addon.cudaDevices();
   const found = device === "cuda" ? devices.find(({ refusal }) => refusal === "") : devices[Number(device.slice(5))];
   return found?.bf16 ?? false;

@@ -31,7 +31,7 @@ export interface ReconstructorOptions {
   readonly threads?: number | undefined;
   /** Bytes that the work may take. Default: 2 GiB. */
   readonly memory?: number | undefined;
-  /** Arithmetic of the network's products. Default: auto, bf16 where the processor has it. */
+  /** Arithmetic of the network's products. Default: auto, bf16 where the device is faster with it. */
   readonly precision?: Precision | "auto" | undefined;
   /** Side in pixels of the tiles the network works in, "full" for the whole image at once. Default: auto. */
   readonly tile?: "auto" | "full" | number | undefined;
