@@ -6,7 +6,7 @@ import { SmhdrError } from "../errors.js";
 import type { Encoding } from "../image.js";
 import type { PixelStore } from "./bracket.js";
 import { readColour } from "./colour.js";
-import { type CameraSettings, loadExif, number, readCameraSettings } from "./metadata.js";
+import { type CameraSettings, type ExifTags, loadExif, number, readCameraSettings, settingsOf } from "./metadata.js";
 import { filePixels, memoryPixels, type PixelFormat } from "./pixels.js";
 import { buildProxy, type ExposureProxy } from "./proxy.js";
 
@@ -103,7 +103,8 @@ export async function readHeader(
       `${name} has an alpha channel; expected none, or alpha "flatten" (--alpha flatten), which lays it on black.`,
     );
   }
-  if (meta.exif && isResult(meta.exif)) {
+  const exif = meta.exif && loadExif(meta.exif);
+  if (isResult(exif)) {
     throw new SmhdrError("BAD_INPUT", `${name} was merged by smhdr; expected a photograph.`);
   }
   const colour = readColour(meta, head);
@@ -120,7 +121,7 @@ export async function readHeader(
     encoding: colour.encoding === "convert" ? converted[depth] : colour.encoding,
     convert,
     hasAlpha: meta.hasAlpha ?? false,
-    settings: await readSettings(source, meta),
+    settings: meta.exif ? settingsOf(exif) : await readSettings(source, meta),
     ...(colour.remark === undefined ? {} : { remark: colour.remark }),
   };
 }
@@ -234,14 +235,13 @@ function isThumbnail(head: Uint8Array): boolean {
 }
 
 /** Whether EXIF tells of a merge (src/output/describe.ts): a preview beside its photographs is easily taken for one of them. */
-function isResult(exif: Uint8Array): boolean {
-  const text = loadExif(exif)?.ImageDescription?.value;
+function isResult(exif: ExifTags | undefined): boolean {
+  const text = exif?.ImageDescription?.value;
   return /(^|; )mergeMethod: /.test(Array.isArray(text) ? String(text[0]) : "");
 }
 
 /** TIFF keeps its settings in directories anywhere in the file; the others carry a block that libvips hands over. */
 async function readSettings(source: PhotographSource, meta: Metadata): Promise<CameraSettings> {
-  if (meta.exif) return readCameraSettings(meta.exif);
   if (meta.format !== "tiff") return {};
   return readCameraSettings(typeof source === "string" ? await readFile(source) : source);
 }
