@@ -14,6 +14,11 @@ import type { BenchContext, Peer, Row } from "./row.js";
 
 /** Width 60, 4 stages of 6 blocks, three exposures. */
 export const RACED_MODEL = "smhdr";
+const EXPOSURES = 3;
+/** Floating-point operations of a forward pass for each pixel (method.md section 2). */
+const FORWARD_FLOPS = 2 * 1_515_132;
+/** How far, relative to the largest value, a peer's result may be from ours before it counts as another computation. */
+const TOLERANCE: Readonly<Record<Precision, number>> = { fp32: 1e-3, bf16: 5e-2 };
 
 /** Configuration A with that model's weights, so that all compute the same: neither merge nor learnt fold, as published. */
 async function publishedNetwork(folder: string): Promise<string> {
@@ -24,11 +29,6 @@ async function publishedNetwork(folder: string): Promise<string> {
   await writeFile(file, encodeSafetensors(published, { exposures: String(exposures) }));
   return file;
 }
-const EXPOSURES = 3;
-/** Floating-point operations of a forward pass for each pixel (method.md section 2). */
-const FORWARD_FLOPS = 2 * 1_515_132;
-/** How far, relative to the largest value, a peer's result may be from ours before it counts as another computation. */
-const TOLERANCE: Readonly<Record<Precision, number>> = { fp32: 1e-3, bf16: 5e-2 };
 
 /** One work, done by us in several precisions and by the peers. */
 interface Event {
