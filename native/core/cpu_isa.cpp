@@ -3,6 +3,11 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(SMHDR_HAS_AMX)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace smhdr {
 
 bool cpu_has(CpuIsa isa) {
@@ -29,9 +34,20 @@ bool cpu_has_bf16() {
 #endif
 }
 
+bool cpu_has_matrix_unit() {
+#if defined(SMHDR_HAS_AMX)
+  // Linux gives a process the unit's registers when it asks: ARCH_REQ_XCOMP_PERM for XTILEDATA.
+  static const bool granted = cpu_has_bf16() && __builtin_cpu_supports("amx-tile") &&
+                              __builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+  return granted;
+#else
+  return false;
+#endif
+}
+
 bool cpu_gains_from_bf16() {
 #if defined(SMHDR_HAS_AVX512_BF16)
-  return cpu_has_bf16() && !__builtin_cpu_is("intel");
+  return cpu_has_matrix_unit() || (cpu_has_bf16() && !__builtin_cpu_is("intel"));
 #else
   return false;
 #endif

@@ -23,8 +23,12 @@ bool cpu_has(CpuIsa isa);
 /// Cooper Lake and later).
 bool cpu_has_bf16();
 
-/// Whether it also multiplies them faster than float32: Intel's (measured on Emerald Rapids) has half the rate, for its
-/// matrix unit is meant to do that; AMD's nearly twice.
+/// Whether they can be multiplied on the processor's matrix unit as well (AMX: Sapphire Rapids and later), which this
+/// process may use. Linux only.
+bool cpu_has_matrix_unit();
+
+/// Whether it also multiplies them faster than float32: a matrix unit does, and AMD's vectors nearly twice; those of
+/// Intel's (measured on Emerald Rapids) have half the rate.
 bool cpu_gains_from_bf16();
 
 const char* cpu_isa_name(CpuIsa isa);

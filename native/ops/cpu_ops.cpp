@@ -50,8 +50,26 @@ void CpuOps::mlp(const MlpArgs& args) {
 AttentionPlan CpuOps::attention_plan(const AttentionArgs& args, const Kernels& kernels) {
   const int heads = args.weights.heads, channels = args.x.channels;
   constexpr int64_t square = kTokens * kTokens;
-  float* bias = plan_.get((heads + 3) * square);
-  float* masks = bias + heads * square;
+  const int depth = channels / heads;
+  const int64_t head_weights = int64_t{3} * depth * channels;
+  float* bias = plan_.get((heads + 3) * square + heads * (head_weights + 3 * depth));
+  float *masks = bias + heads * square, *qkv = masks + 3 * square, *qkv_bias = qkv + heads * head_weights;
+  // By head, as they are used.
+  for (int h = 0; h < heads; ++h)
+    for (int which = 0; which < 3; ++which) {
+      const int64_t from = int64_t{which} * channels + h * depth, to = (int64_t{h} * 3 + which) * depth;
+      std::copy_n(args.weights.qkv_weight + from * channels, int64_t{depth} * channels, qkv + to * channels);
+      std::copy_n(args.weights.qkv_bias + from, depth, qkv_bias + to);
+    }
+  const void* head_words = qkv;
+  int64_t words_a_head = head_weights;
+  if (kernels.pack) {
+    words_a_head = kernels.packed_words(3 * depth, channels, 1);
+    float* packed = words_[2].get(heads * words_a_head);
+    for (int h = 0; h < heads; ++h)
+      kernels.pack(qkv + h * head_weights, 3 * depth, channels, 1, packed + h * words_a_head);
+    head_words = packed;
+  }
   for (int key = 0; key < kTokens; ++key)
     for (int query = 0; query < kTokens; ++query) {
       const int64_t at = key * kTokens + query;
@@ -64,7 +82,7 @@ AttentionPlan CpuOps::attention_plan(const AttentionArgs& args, const Kernels& k
       masks[square + at] = down ? -100 * kLog2E : 0;
       masks[2 * square + at] = across || down ? -100 * kLog2E : 0;
     }
-  return {words(kernels, args.weights.qkv_weight, 3 * channels, channels, 1, words_[2]),
+  return {head_words, words_a_head, qkv_bias,
           words(kernels, args.weights.proj_weight, channels, channels, 1, words_[3]),
           kLog2E / std::sqrt(static_cast<float>(channels) / heads), bias, masks};
 }
@@ -188,8 +206,9 @@ std::vector<std::vector<double>> CpuOps::grams(const float* left, ConstTensor x,
 
 void CpuOps::exposure_attention(const ExposureAttentionArgs& args) {
   const int channels = args.x.channels;
-  const int64_t area = int64_t{args.x.height} * args.x.width, scratch = kernels_.exposure_scratch(channels);
+  const int64_t area = int64_t{args.x.height} * args.x.width;
   const Kernels& kernels = kernels_for({channels});
+  const int64_t scratch = kernels.exposure_scratch(channels);
   std::vector<std::vector<double>> gram(args.x.batch);
   if (!args.sums || args.sums->mode == ImageSums::Mode::record) gram = grams(nullptr, args.x, args.weights.norm);
   reference::share_sums(args.sums, gram);
@@ -229,8 +248,12 @@ void CpuOps::add(ConstTensor a, ConstTensor b, Tensor out) {
   });
 }
 
-std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, [[maybe_unused]] CpuIsa isa,
-                                  [[maybe_unused]] Precision precision) {
+std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, [[maybe_unused]] CpuIsa isa, [[maybe_unused]] Precision precision,
+                                  [[maybe_unused]] bool matrix_unit) {
+#if defined(SMHDR_HAS_AMX)
+  if (precision == Precision::bf16 && isa == CpuIsa::avx512 && matrix_unit && cpu_has_matrix_unit())
+    return std::make_unique<CpuOps>(pool, avx512::kernels(), &amx::kernels());
+#endif
 #if defined(SMHDR_HAS_AVX512_BF16)
   if (precision == Precision::bf16 && isa == CpuIsa::avx512 && cpu_has_bf16())
     return std::make_unique<CpuOps>(pool, avx512::kernels(), &avx512_bf16::kernels());

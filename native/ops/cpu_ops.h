@@ -94,7 +94,7 @@ class CpuOps final : public Ops {
   static const void* words(const cpu::Kernels& kernels, const float* weight, int64_t rows, int columns, int taps,
                            Scratch& memory) {
     if (!kernels.pack) return weight;
-    float* to = memory.get(rows * columns * taps / 2);
+    float* to = memory.get(kernels.packed_words(rows, columns, taps));
     kernels.pack(weight, rows, columns, taps, to);
     return to;
   }

@@ -65,6 +65,14 @@ inline void find_implementations(bool with_bf16 = false) {
   }
   for (ThreadPool* pool : {&one, &three})
     implementations.push_back({"avx512, bf16, " + std::to_string(pool->threads()) + " threads",
+                               make_cpu_ops(*pool, CpuIsa::avx512, Precision::bf16, false), kBf16Tolerance});
+  if (!cpu_has_matrix_unit()) {
+    ++skipped;
+    std::printf("skipped amx: this processor, system or build has none\n");
+    return;
+  }
+  for (ThreadPool* pool : {&one, &three})
+    implementations.push_back({"amx, bf16, " + std::to_string(pool->threads()) + " threads",
                                make_cpu_ops(*pool, CpuIsa::avx512, Precision::bf16), kBf16Tolerance});
 }
 

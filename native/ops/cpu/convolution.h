@@ -10,7 +10,8 @@ constexpr int kLead = 16;                      // the tile's first column starts
 constexpr int kStride = kLead + kTokens + 16;  // floats of one channel of one row
 
 static int64_t convolution_scratch(const ConvolutionArgs& args) {
-  return (args.kernel + 1) * int64_t{args.x.channels} * kStride + int64_t{kTokens} * args.out.channels;
+  const int64_t out = (args.out.channels + kTileSide - 1) / kTileSide * kTileSide;
+  return (args.kernel + 1) * room(args.x.channels) * kStride + kTokens * out;
 }
 
 SMHDR_INLINE int mirrored(int at, int length) {
@@ -80,7 +81,7 @@ template <int K, typename Word>
 static void convolution_tile_of(const ConvolutionArgs& args, const void* plan, int b, int y0, int x0, float* scratch) {
   const int height = args.x.height, width = args.x.width, in = args.x.channels, out = args.out.channels;
   const int count = width - x0 < kTokens ? width - x0 : kTokens, words = in / kWordRows<Word>;
-  const int64_t plane = int64_t{in} * kStride, pitch = args.out_pitch ? args.out_pitch : out;
+  const int64_t plane = room(in) * kStride, pitch = args.out_pitch ? args.out_pitch : out;
   float *spare = scratch + K * plane, *sums = spare + plane;
   const auto ring = [&](int y) { return reinterpret_cast<Word*>(scratch + (y + K) % K * plane); };
   const auto prepare = [&](int y) {
@@ -92,8 +93,10 @@ static void convolution_tile_of(const ConvolutionArgs& args, const void* plan, i
         for (int t = 0; t < kStride; t += kLanes)
           store_pairs(ring(y) + i * kStride + t, load(spare + 2 * i * kStride + t),
                       load(spare + (2 * i + 1) * kStride + t));
+      fill_tiles<Word>(reinterpret_cast<float*>(ring(y)), in, kStride);
     }
   };
+  const TileScope tiles;
   const Word* weight = static_cast<const Word*>(plan);
   for (int y = y0 - K / 2; y < y0 + K / 2; ++y) prepare(y);
   for (int y = y0; y < y0 + kTileRows && y < height; ++y) {
@@ -102,6 +105,19 @@ static void convolution_tile_of(const ConvolutionArgs& args, const void* plan, i
     for (int ky = 0; ky < K; ++ky) rows[ky] = ring(y + ky - K / 2);
     const auto keep = [&](int o, int t, Vec sum)
         __attribute__((always_inline)) { store(sums + o * kTokens + t, sum); };
+#if defined(__AMX_BF16__)
+    const int depth = tile_depth(words);
+    for (int o = 0; o < out; o += kTileSide) {
+      const Word* tile = weight + o / kTileSide * K * K * depth * kTileWords;
+      tile_zero_sums();
+      for (int tap = 0; tap < K * K; ++tap, tile += depth * kTileWords)
+        tile_add_products({tile, kTileSide, kTileWords}, rows[tap / K] + kLead - K / 2 + tap % K, kStride, depth);
+      tile_store_sums(sums + o * kTokens, kTokens);
+      const int n = out - o < kTileSide ? out - o : kTileSide;
+      for (int i = o; i < o + n; ++i)
+        for (int t = 0; t < kTokens; t += kLanes) keep(i, t, load(sums + i * kTokens + t) + splat(args.bias[i]));
+    }
+#else
     for (int o = 0; o < out;) {
       const int left = out - o, blocks = (left + kRows - 1) / kRows, r = (left + blocks - 1) / blocks;
       product_rows(
@@ -111,6 +127,7 @@ static void convolution_tile_of(const ConvolutionArgs& args, const void* plan, i
           });
       o += r;
     }
+#endif
     const int64_t first = (int64_t{b} * height + y) * width + x0;
     each_token(
         sums, out, count, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {

@@ -9,9 +9,10 @@
 namespace smhdr::cpu::SMHDR_ISA {
 
 static int64_t hybrid_scratch(const HybridArgs& args) {
-  const int64_t channels = args.attention.x.channels, hidden = args.mlp.weights.hidden,
-                attention = attention_tile_scratch(args.attention), mlp = kTokens * (channels + hidden),
-                local = local_scratch(args.attention.x.channels), window = kTokens * channels +
+  const int channels = args.attention.x.channels, hidden = args.mlp.weights.hidden;
+  const int64_t
+ attention = attention_tile_scratch(args.attention), mlp = mlp_tile_scratch(channels, hidden),
+                local = local_scratch(channels), window = kTokens * channels +
                                                                            (attention > mlp ? attention : mlp);
   return kWindow * kTokens * channels + (window > local ? window : local);
 }
@@ -37,6 +38,7 @@ static void hybrid_tile(const HybridArgs& args, const HybridPlan& plan, int b, i
     line += lines;
   }
   float *x = work, *spare = x + kTokens * channels;
+  const TileScope tiles;
   for (int w = 0; w < windows; ++w) {
     const Window window(attention, plan.attention, b, row, column + w);
     window.gather(attention.x.data, channels, x);

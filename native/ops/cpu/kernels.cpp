@@ -19,6 +19,7 @@ namespace smhdr::cpu::SMHDR_ISA {
 const Kernels& kernels() {
   static constexpr Kernels table{SMHDR_TEXT(SMHDR_ISA),
                                  nullptr,
+                                 nullptr,
                                  attention_scratch,
                                  attention_window<float>,
                                  mlp_scratch,

@@ -17,7 +17,10 @@ struct MlpPlan {
 
 /// Parts of the attention that do not depend on the window.
 struct AttentionPlan {
-  const void *qkv, *proj;
+  const void* qkv;  // by head: its q, k and v of depth rows each
+  int64_t head_words;
+  const float* qkv_bias;  // [heads, 3 depth]
+  const void* proj;
   float logit_scale;         // log2(e) / sqrt(C / heads): softmax is taken in base 2
   const float* bias;         // [heads, key, query], times log2(e)
   const float* shift_masks;  // [3][key, query], times log2(e): right edge, bottom edge, corner; null without shift
@@ -48,8 +51,10 @@ struct HybridPlan {
 
 struct Kernels {
   const char* name;
-  /// weight [rows][columns][taps] to words [rows][columns / word_rows][taps]; null: words are the floats themselves.
+  /// weight [rows][columns][taps] to words, [rows][columns / 2][taps] or a matrix unit's tiles, packed_words of them;
+  /// null: words are the floats themselves.
   void (*pack)(const float* weight, int64_t rows, int columns, int taps, void* words);
+  int64_t (*packed_words)(int64_t rows, int columns, int taps);
 
   int64_t (*attention_scratch)(const AttentionArgs& args);  // floats a thread needs
   void (*attention_window)(const AttentionArgs& args, const AttentionPlan& plan, int b, int row, int column,
@@ -140,6 +145,10 @@ const Kernels& kernels();
 }
 /// Forward products of bfloat16 pairs, for even channels, hidden layers and head sizes; the rest is avx512's.
 namespace avx512_bf16 {
+const Kernels& kernels();
+}
+/// The same on the matrix unit.
+namespace amx {
 const Kernels& kernels();
 }
 

@@ -5,22 +5,24 @@
 
 namespace smhdr::cpu::SMHDR_ISA {
 
-/// x [C][64] becomes residual * x + keep * fc2(gelu(fc1(norm(x)))). `scratch`: [C + hidden][64].
+/// Floats beside x [C][64].
+SMHDR_INLINE int64_t mlp_tile_scratch(int channels, int hidden) { return kTokens * (room(channels) + room(hidden)); }
+
+/// x [C][64] becomes residual * x + keep * fc2(gelu(fc1(norm(x)))).
 template <typename Word>
 SMHDR_INLINE void mlp_tile(const MlpArgs& args, const MlpPlan& plan, int b, float* x, float* scratch) {
   constexpr int rows = kWordRows<Word>;
   const MlpWeights& w = args.weights;
   const int channels = args.x.channels, hidden = w.hidden;
-  float *y = scratch, *inner = y + kTokens * channels;
+  float *y = scratch, *inner = y + kTokens * room(channels);
   const Word* tokens;
   if (w.norm.gain)
     tokens = normalise<Word>(x, w.norm, channels, y);
   else
     tokens = as_words<Word>(x, channels, y);
-  linear_from(FromBias{w.fc1_bias}, static_cast<const Word*>(plan.fc1), tokens, channels / rows, hidden,
-              [&](int o, int t, Vec sum) __attribute__((always_inline)) { store(inner + o * kTokens + t, sum); });
   const Word* active =
-      map_rows<Word>(inner, hidden, [](int, int, Vec v) __attribute__((always_inline)) { return gelu(v); });
+      linear_words(w.fc1_bias, static_cast<const Word*>(plan.fc1), tokens, channels / rows, hidden, inner,
+                   [](Vec v) __attribute__((always_inline)) { return gelu_before<Word>(v); });
   const float keep = args.keep ? args.keep[b] : 1.0f;
   const bool residual = args.residual;
   linear_from(FromBias{w.fc2_bias}, static_cast<const Word*>(plan.fc2), active, hidden / rows, channels,
@@ -31,7 +33,7 @@ SMHDR_INLINE void mlp_tile(const MlpArgs& args, const MlpPlan& plan, int b, floa
 }
 
 static int64_t mlp_scratch(const MlpArgs& args) {
-  return int64_t{kTokens} * (2 * args.x.channels + args.weights.hidden);
+  return kTokens * args.x.channels + mlp_tile_scratch(args.x.channels, args.weights.hidden);
 }
 
 template <typename Word>
@@ -47,6 +49,7 @@ static void mlp_tokens(const MlpArgs& args, const MlpPlan& plan, int b, int64_t 
       if (args.out.data != args.x.data) prefetch<2>(args.out.data + next, bytes);
     }
   }
+  const TileScope tiles;
   mlp_tile<Word>(args, plan, b, scratch, scratch + kTokens * channels);
   const float* add = args.add ? args.add + first * channels : nullptr;
   scatter_tokens(scratch, channels, count, add, args.out.data + first * channels);

@@ -3,7 +3,7 @@
 // turn softmax and LayerNorm into vertical operations.
 #pragma once
 
-#include "ops/cpu/words.h"
+#include "ops/cpu/tiles.h"
 
 namespace smhdr::cpu::SMHDR_ISA {
 
@@ -82,14 +82,55 @@ SMHDR_INLINE void product(const Word* w, int64_t w_row, int64_t w_step, const Wo
   product_from(FromZero{}, w, w_row, w_step, x, x_step, depth, outputs, epilogue, columns);
 }
 
-/// Linear layer over 64 tokens: x [in][64], weight [out, in]; both in words of `depth` = in / kWordRows.
+/// Linear layer over 64 tokens: x [in][64], weight [out, in] as Kernels::pack left it; both in words of `depth` = in /
+/// kWordRows.
 template <typename Word, typename Start, typename Epilogue>
 SMHDR_INLINE void linear_from(Start start, const Word* weight, const Word* x, int depth, int out, Epilogue epilogue) {
-  product_from(start, weight, depth, 1, x, kTokens, depth, out, epilogue);
+  if constexpr (kTiled && kWordRows<Word> == 2) {
+    const int tiles = tile_depth(depth);
+    tile_product({weight, kTileSide, kTileWords}, int64_t{tiles} * kTileWords, x, tiles, out,
+                 [&](int o, int t, Vec sum) __attribute__((always_inline)) { epilogue(o, t, sum + start(o, t)); });
+  } else {
+    product_from(start, weight, depth, 1, x, kTokens, depth, out, epilogue);
+  }
 }
 template <typename Word, typename Epilogue>
 SMHDR_INLINE void linear(const Word* weight, const Word* x, int depth, int out, Epilogue epilogue) {
   linear_from(FromZero{}, weight, x, depth, out, epilogue);
+}
+
+/// The same with f of the sums, as words in `to`, which needs room(out) rows.
+template <typename Word, typename F>
+SMHDR_INLINE const Word* linear_words(const float* bias, const Word* weight, const Word* x, int depth, int out, float* to,
+                                      F f) {
+#if defined(__AMX_BF16__)
+  if constexpr (kWordRows<Word> == 2) {
+    const int tiles = tile_depth(depth);
+    tile_blocks({weight, kTileSide, kTileWords}, int64_t{tiles} * kTileWords, x, tiles, out,
+                [&](int o, int rows, const float* sums) __attribute__((always_inline)) {
+                  for (int r = 0; r < rows; r += 2)
+                    for (int t = 0; t < kTokens; t += kLanes) {
+                      const float* at = sums + r * kTokens + t;
+                      store_pairs(reinterpret_cast<Pair*>(to) + (o + r) / 2 * kTokens + t, f(load(at) + bias[o + r]),
+                                  f(load(at + kTokens) + bias[o + r + 1]));
+                    }
+                });
+    return fill_tiles<Word>(to, out);
+  }
+#endif
+  linear_from(FromBias{bias}, weight, x, depth, out,
+              [&](int o, int t, Vec sum) __attribute__((always_inline)) { store(to + o * kTokens + t, sum); });
+  return map_rows<Word>(to, out, [&](int, int, Vec v) __attribute__((always_inline)) { return f(v); });
+}
+
+/// left [outputs][64] times x [64][64], both in words along and across its rows (as_words_along, as_words).
+template <typename Word, typename Epilogue>
+SMHDR_INLINE void product_along(const Word* left, const Word* x, int outputs, Epilogue epilogue) {
+  constexpr int depth = kTokens / kWordRows<Word>;
+  if constexpr (kTiled && kWordRows<Word> == 2)
+    tile_product({left, depth, kTileSide}, kTileSide * depth, x, depth / kTileSide, outputs, epilogue);
+  else
+    product(left, depth, 1, x, kTokens, depth, outputs, epilogue);
 }
 
 /// sums [rows][columns] += left right^T over 64 tokens: left [rows][64], right token-major with `stride` floats a
@@ -147,7 +188,7 @@ SMHDR_INLINE const Word* normalise(const float* x, NormWeights weights, int chan
     };
     store_column<Word>(out, channels, t, value);
   }
-  return reinterpret_cast<const Word*>(out);
+  return fill_tiles<Word>(out, channels);
 }
 
 /// Backward of `normalise`: x [C][64] is its input and becomes the normalised value; grad [C][64] becomes that of x.

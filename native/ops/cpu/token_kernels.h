@@ -80,7 +80,7 @@ constexpr int kGramTokens = 512;
 
 static int64_t exposure_scratch(int channels) {
   const int64_t padded = padded_pitch(channels);
-  const int64_t gram = 2 * kGramTokens * padded, mix = int64_t{kTokens} * 2 * channels;
+  const int64_t gram = 2 * kGramTokens * padded, mix = kTokens * (channels + room(channels));
   return gram > mix ? gram : mix;
 }
 
@@ -122,6 +122,7 @@ template <typename Word>
 static void exposure_mix(const float* x, NormWeights weights, const void* product, int channels, int count, float* out,
                          float* scratch) {
   float *tokens = scratch, *z = tokens + kTokens * channels;
+  const TileScope tiles;
   gather_tokens(x, channels, count, tokens);
   const Word* words = normalise<Word>(tokens, weights, channels, z);
   linear(static_cast<const Word*>(product), words, channels / kWordRows<Word>, channels,

@@ -135,20 +135,23 @@ SMHDR_INLINE Vec square_root(Vec v) {
 #endif
 }
 
-/// 2^x for x <= 126, relative error 1e-7; below -126 it stays at 2^-126.
-SMHDR_INLINE Vec exp2(Vec x) {
+/// 2^x on [-1/2, 1/2] as polynomials, the highest power first: relative error 1e-7, 1e-4.
+inline constexpr float kExp2[] = {0.00132764718f, 0.0096755418f, 0.0555071328f, 0.240221197f, 0.693146967f, 1.00000007f};
+inline constexpr float kExp2Coarse[] = {0.0551716685f, 0.242611125f, 0.693260968f, 0.999928057f};
+
+/// 2^x for x <= 126; below -126 it stays at 2^-126.
+template <int Size>
+SMHDR_INLINE Vec exp2_by(Vec x, const float (&polynomial)[Size]) {
   x = max(x, splat(-126.0f));
   const Vec rounder = splat(12582912.0f);  // 1.5 * 2^23: adding it leaves the integer part in the low bits
   const Vec shifted = x + rounder;
   const Vec r = x - (shifted - rounder);
-  Vec p = splat(0.00132764718f);
-  p = p * r + 0.0096755418f;
-  p = p * r + 0.0555071328f;
-  p = p * r + 0.240221197f;
-  p = p * r + 0.693146967f;
-  p = p * r + 1.00000007f;
+  Vec p = splat(polynomial[0]);
+#pragma GCC unroll 8
+  for (int i = 1; i < Size; ++i) p = p * r + polynomial[i];
   return reinterpret_cast<Vec>(reinterpret_cast<IntVec>(p) + (reinterpret_cast<IntVec>(shifted) << 23));
 }
+SMHDR_INLINE Vec exp2(Vec x) { return exp2_by(x, kExp2); }
 
 /// ln x for positive normal x, relative error of x 2e-7: the exponent, and a polynomial over a mantissa around 1.
 SMHDR_INLINE Vec natural_log(Vec x) {

@@ -61,7 +61,7 @@ SMHDR_INLINE const Word* softmax(float* logits, float* inverse) {
     for (int key = 1; key < kTokens; ++key)
       for (int v = 0; v < kColumns; ++v) top[v] = max(top[v], load(logits + key * kTokens + t + v * kLanes));
     const auto power = [&](int key, int v) __attribute__((always_inline)) {
-      const Vec e = exp2(load(logits + key * kTokens + t + v * kLanes) - top[v]);
+      const Vec e = exp2_before<Word>(load(logits + key * kTokens + t + v * kLanes) - top[v]);
       total[v] += e;
       return e;
     };
@@ -78,22 +78,43 @@ SMHDR_INLINE const Word* softmax(float* logits, float* inverse) {
   return reinterpret_cast<const Word*>(logits);
 }
 
-/// logits[key][query] = k^T q + bias, both words [depth][64] of one head.
+/// logits[key][query] = k^T q + bias, both [depth][64] of one head; they become words in place, k's in `spare` where
+/// there is a matrix unit: tile_depth(depth / 2) tiles for each 16 tokens.
 template <typename Word>
-SMHDR_INLINE void head_logits(const Word* q, const Word* k, int depth, const float* bias, const float* shift_mask,
-                              float* logits) {
+SMHDR_INLINE void head_logits(float* q, float* k, int rows, const float* bias, const float* shift_mask, float* logits,
+                              [[maybe_unused]] float* spare) {
+#if defined(__AMX_BF16__)
+  if constexpr (kWordRows<Word> == 2) {
+    const Pair* right = as_words<Word>(q, rows);
+    Pair* left = reinterpret_cast<Pair*>(spare);
+    transposed_tiles(k, rows, left);
+    const int depth = tile_depth(rows / 2);
+    for (int key = 0; key < kTokens; key += kTileSide, left += depth * kTileWords) {
+      tile_load_sums(bias + key * kTokens, kTokens);
+      tile_add_products({left, kTileSide, kTileWords}, right, kTokens, depth);
+      tile_store_sums(logits + key * kTokens, kTokens);
+    }
+    if (shift_mask)
+      for (int i = 0; i < kTokens * kTokens; i += kLanes) store(logits + i, load(logits + i) + load(shift_mask + i));
+    return;
+  }
+#endif
   const auto from_bias = [&](int key, int t) __attribute__((always_inline)) { return load(bias + key * kTokens + t); };
-  product_from(from_bias, k, 1, kTokens, q, kTokens, depth, kTokens,
+  product_from(from_bias, as_words<Word>(k, rows), 1, kTokens, as_words<Word>(q, rows), kTokens,
+               rows / kWordRows<Word>, kTokens,
                [&](int key, int t, Vec sum) __attribute__((always_inline)) {
                  if (shift_mask) sum += load(shift_mask + key * kTokens + t);
                  store(logits + key * kTokens + t, sum);
                });
 }
 
+/// Floats that head_logits needs beside its operands.
+SMHDR_INLINE int64_t logits_spare(int depth) { return kTiled ? int64_t{4} * tile_depth(depth / 2) * kTileWords : 0; }
+
 /// Floats beside x [C][64]: normalised and mixed tokens, one head's q k v and its logits.
 SMHDR_INLINE int64_t attention_tile_scratch(const AttentionArgs& args) {
-  const int64_t channels = args.x.channels, depth = channels / args.weights.heads;
-  return kTokens * (2 * channels + 3 * depth + kTokens);
+  const int channels = args.x.channels, depth = channels / args.weights.heads;
+  return kTokens * (2 * room(channels) + 3 * room(depth) + kTokens) + logits_spare(depth);
 }
 
 /// x [C][64], the tokens of `window`, becomes x + keep * attention.
@@ -103,8 +124,9 @@ SMHDR_INLINE void attention_tile(const AttentionArgs& args, const AttentionPlan&
   constexpr int rows = kWordRows<Word>;
   const int channels = args.x.channels, heads = args.weights.heads, depth = channels / heads,
             words = channels / rows;
-  float *y = scratch, *mixed = y + kTokens * channels, *q = mixed + kTokens * channels, *k = q + kTokens * depth,
-        *v = k + kTokens * depth, *logits = v + kTokens * depth;
+  const int64_t tokens_room = kTokens * room(channels), head_room = kTokens * room(depth);
+  float *y = scratch, *mixed = y + tokens_room, *q = mixed + tokens_room, *k = q + head_room, *v = k + head_room,
+        *logits = v + head_room, *spare = logits + kTokens * kTokens;
   const Word* tokens;
   if (args.mask_mode == MaskMode::none) {
     tokens = normalise<Word>(x, args.weights.norm, channels, y);
@@ -114,26 +136,20 @@ SMHDR_INLINE void attention_tile(const AttentionArgs& args, const AttentionPlan&
     tokens = as_words<Word>(y, channels);
   }
 
-  const Word* weight = static_cast<const Word*>(plan.qkv);
-  const float* qkv_bias = args.weights.qkv_bias;
   for (int h = 0; h < heads; ++h) {
-    const auto head = [&](int which, float* to, float scale) __attribute__((always_inline)) {
-      const int64_t first = int64_t{which} * channels + h * depth;
-      linear_from(FromBias{qkv_bias + first}, weight + first * words, tokens, words, depth,
-                  [&](int o, int t, Vec sum) __attribute__((always_inline)) { store(to + o * kTokens + t, sum * scale); });
-    };
-    head(0, q, plan.logit_scale);
-    head(1, k, 1);
-    head(2, v, 1);
-    head_logits(as_words<Word>(q, depth), as_words<Word>(k, depth), depth / rows,
-                plan.bias + int64_t{h} * kTokens * kTokens, window.shift_mask, logits);
+    linear_from(FromBias{plan.qkv_bias + h * 3 * depth}, static_cast<const Word*>(plan.qkv) + h * plan.head_words, tokens,
+                words, 3 * depth, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
+                  float* to = o < depth ? q : o < 2 * depth ? k - kTokens * depth : v - kTokens * 2 * depth;
+                  store(to + o * kTokens + t, o < depth ? sum * plan.logit_scale : sum);
+                });
+    head_logits<Word>(q, k, depth, plan.bias + int64_t{h} * kTokens * kTokens, window.shift_mask, logits, spare);
     alignas(64) float inverse[kTokens];
     const Word* attention = softmax<Word>(logits, inverse);
     float* out = mixed + h * depth * kTokens;
-    product(as_words_along<Word>(v, depth), kTokens / rows, 1, attention, kTokens, kTokens / rows, depth,
-            [&](int d, int t, Vec sum) __attribute__((always_inline)) {
-              store(out + d * kTokens + t, sum * load(inverse + t));
-            });
+    product_along(as_words_along<Word>(v, depth), attention, depth,
+                  [&](int d, int t, Vec sum) __attribute__((always_inline)) {
+                    store(out + d * kTokens + t, sum * load(inverse + t));
+                  });
   }
 
   const float keep = args.keep ? args.keep[b] : 1.0f;
@@ -151,6 +167,7 @@ template <typename Word>
 static void attention_window(const AttentionArgs& args, const AttentionPlan& plan, int b, int row, int column,
                              float* scratch) {
   const int channels = args.x.channels;
+  const TileScope tiles;
   const Window window(args, plan, b, row, column);
   window.gather(args.x.data, channels, scratch);
   attention_tile<Word>(args, plan, window, b, scratch, scratch + kTokens * channels);

@@ -54,7 +54,7 @@ static void attention_backward_window(const AttentionBackwardArgs& args, const A
     float *grad_q = grad_qkv + at, *grad_k = grad_q + all, *grad_v = grad_k + all;
     const float* bias = plan.bias + int64_t{h} * kTokens * kTokens;
     for (int i = 0; i < depth * kTokens; i += kLanes) store(scaled + i, load(q + i) * plan.logit_scale);
-    head_logits<float>(scaled, k, depth, bias, window.shift_mask, attention);
+    head_logits<float>(scaled, const_cast<float*>(k), depth, bias, window.shift_mask, attention, nullptr);
     alignas(64) float inverse[kTokens];
     softmax<float>(attention, inverse);
     map_rows<float>(attention, kTokens, [&](int, int t, Vec e) __attribute__((always_inline)) {
