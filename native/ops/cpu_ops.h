@@ -98,6 +98,12 @@ class CpuOps final : public Ops {
     kernels.pack(weight, rows, columns, taps, to);
     return to;
   }
+  const cpu::Kernels& backward_kernels_for(std::initializer_list<int> sizes) const {
+    return fast_.packed_backward ? kernels_for(sizes) : kernels_;
+  }
+  /// weight [rows][columns] turned, packed into `memory`.
+  static const void* turned_words(const cpu::Kernels& kernels, const float* weight, int rows, int columns,
+                                  Scratch& memory);
   /// The local branch's first pass and its gates; the plan's memory is `gates`, local_ and features_.
   struct LocalState {
     std::vector<float> gates;

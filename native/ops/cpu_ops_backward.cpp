@@ -78,6 +78,13 @@ void add_norm(Slots& slots, NormGradients& norm, int channels) {
 
 }  // namespace
 
+const void* CpuOps::turned_words(const Kernels& kernels, const float* weight, int rows, int columns, Scratch& memory) {
+  std::vector<float> turned(size_t(rows) * columns);
+  for (int row = 0; row < rows; ++row)
+    for (int c = 0; c < columns; ++c) turned[size_t(c) * rows + row] = weight[size_t(row) * columns + c];
+  return words(kernels, turned.data(), columns, rows, 1, memory);
+}
+
 /// body(slot, piece, thread) for every piece, in order within a slot.
 template <typename Body>
 static void in_slots(ThreadPool& pool, int64_t pieces, Body body) {
@@ -96,12 +103,13 @@ void CpuOps::convolution_backward(const ConvolutionBackwardArgs& given) {
     slots.add(&args.grad_weight, args.grad_weight, int64_t{9} * in * out);
     slots.add(&args.grad_bias, args.grad_bias, out);
     slots.start();
-    const int64_t scratch = kernels_.convolution_backward_scratch(args);
+    const Kernels& kernels = backward_kernels_for({});  // its products are over pixels
+    const int64_t scratch = kernels.convolution_backward_scratch(args);
     in_slots(pool_, args.x.batch * rows * columns, [&](int slot, int64_t piece, int thread) {
-      kernels_.convolution_backward_tile(slots.in(slot, args), static_cast<int>(piece / (rows * columns)),
-                                         static_cast<int>(piece / columns % rows) * kTileRows,
-                                         static_cast<int>(piece % columns) * kTokens,
-                                         thread_scratch_[thread].get(scratch));
+      kernels.convolution_backward_tile(slots.in(slot, args), static_cast<int>(piece / (rows * columns)),
+                                        static_cast<int>(piece / columns % rows) * kTileRows,
+                                        static_cast<int>(piece % columns) * kTokens,
+                                        thread_scratch_[thread].get(scratch));
     });
     slots.finish([&](float* target, const float* sums, int64_t count) {
       for (int64_t i = 0; i < count; ++i) {
@@ -168,44 +176,57 @@ void CpuOps::mlp_backward(const MlpBackwardArgs& given) {
   slots.add(&args.gradients.fc2_weight, args.gradients.fc2_weight, int64_t{hidden} * channels);
   slots.add(&args.gradients.fc2_bias, args.gradients.fc2_bias, channels);
   slots.start();
-  const int64_t scratch = kernels_.mlp_backward_scratch(args);
+  const MlpWeights& w = args.forward.weights;
+  const Kernels& kernels = backward_kernels_for({channels, hidden});
+  MlpBackwardPlan plan;
+  plan.fc1 = words(kernels, w.fc1_weight, hidden, channels, 1, words_[0]);
+  if (kernels.pack) {
+    plan.fc1_turned = turned_words(kernels, w.fc1_weight, hidden, channels, words_[1]);
+    plan.fc2_turned = turned_words(kernels, w.fc2_weight, channels, hidden, words_[2]);
+  }
+  const int64_t scratch = kernels.mlp_backward_scratch(args);
   in_slots(pool_, groups * args.forward.x.batch, [&](int slot, int64_t piece, int thread) {
     const int64_t b = piece / groups, first = piece % groups * kTokens;
-    kernels_.mlp_backward_tokens(slots.in(slot, args), static_cast<int>(b), b * area + first,
-                                 static_cast<int>(std::min<int64_t>(kTokens, area - first)),
-                                 thread_scratch_[thread].get(scratch));
+    kernels.mlp_backward_tokens(slots.in(slot, args), plan, static_cast<int>(b), b * area + first,
+                                static_cast<int>(std::min<int64_t>(kTokens, area - first)),
+                                thread_scratch_[thread].get(scratch));
   });
   slots.finish();
 }
 
 void CpuOps::window_attention_backward(const AttentionBackwardArgs& given) {
   AttentionBackwardArgs args = given;
-  const int64_t channels = args.forward.x.channels, heads = args.forward.weights.heads;
+  const int channels = args.forward.x.channels, heads = args.forward.weights.heads;
   const int rows = args.forward.x.height / kWindow, columns = args.forward.x.width / kWindow;
-  const AttentionPlan plan = attention_plan(args.forward, kernels_);
+  const Kernels& kernels = backward_kernels_for({channels, channels / heads});
+  AttentionPlan plan = attention_plan(args.forward, kernels);
+  if (kernels.pack) {
+    plan.qkv_turned = turned_words(kernels, args.forward.weights.qkv_weight, 3 * channels, channels, words_[0]);
+    plan.proj_turned = turned_words(kernels, args.forward.weights.proj_weight, channels, channels, words_[1]);
+  }
   Slots slots(gradients_);
-  add_norm(slots, args.gradients.norm, static_cast<int>(channels));
-  slots.add(&args.gradients.qkv_weight, args.gradients.qkv_weight, 3 * channels * channels);
+  add_norm(slots, args.gradients.norm, channels);
+  slots.add(&args.gradients.qkv_weight, args.gradients.qkv_weight, int64_t{3} * channels * channels);
   slots.add(&args.gradients.qkv_bias, args.gradients.qkv_bias, 3 * channels);
-  slots.add(&args.gradients.proj_weight, args.gradients.proj_weight, channels * channels);
+  slots.add(&args.gradients.proj_weight, args.gradients.proj_weight, int64_t{channels} * channels);
   slots.add(&args.gradients.proj_bias, args.gradients.proj_bias, channels);
-  slots.add(&args.gradients.bias_table, args.gradients.bias_table, heads * kTokens * kTokens);
+  slots.add(&args.gradients.bias_table, args.gradients.bias_table, int64_t{heads} * kTokens * kTokens);
   slots.start();
-  const int64_t scratch = kernels_.attention_backward_scratch(args);
+  const int64_t scratch = kernels.attention_backward_scratch(args);
   in_slots(pool_, int64_t{args.forward.x.batch} * rows * columns, [&](int slot, int64_t piece, int thread) {
-    kernels_.attention_backward_window(slots.in(slot, args), plan, static_cast<int>(piece / (rows * columns)),
-                                       static_cast<int>(piece / columns % rows), static_cast<int>(piece % columns),
-                                       thread_scratch_[thread].get(scratch));
+    kernels.attention_backward_window(slots.in(slot, args), plan, static_cast<int>(piece / (rows * columns)),
+                                      static_cast<int>(piece / columns % rows), static_cast<int>(piece % columns),
+                                      thread_scratch_[thread].get(scratch));
   });
   slots.finish([&](float* target, const float* sums, int64_t count) {
     if (target != given.gradients.bias_table) {
       for (int64_t i = 0; i < count; ++i) target[i] += sums[i];
       return;
     }
-    for (int64_t h = 0; h < heads; ++h)
+    for (int h = 0; h < heads; ++h)
       for (int key = 0; key < kTokens; ++key)
         for (int query = 0; query < kTokens; ++query)
-          target[bias_row(query, key) * heads + h] += sums[(h * kTokens + key) * kTokens + query];
+          target[bias_row(query, key) * heads + h] += sums[(int64_t{h} * kTokens + key) * kTokens + query];
   });
 }
 

@@ -42,14 +42,16 @@ void test(const Differentiable& op) {
       std::printf("  %s on %s: %s\n", op.name.c_str(), label.c_str(), status.error().message.c_str());
     if (!CHECK(frozen[0] == got[0])) std::printf("  %s on %s: frozen\n", op.name.c_str(), label.c_str());
     for (size_t p = 0; p < got.size(); ++p) {
-      double scale = 1e-6, worst = 0;
+      double scale = 1e-6, worst = 0, squares = 0;
       for (float v : expected[p]) scale = std::max(scale, std::fabs(double(v)));
       for (size_t i = 0; i < got[p].size(); ++i) {
         const double d = std::fabs(double(got[p][i]) - expected[p][i]) / scale;
         if (!(d <= worst)) worst = std::isnan(d) ? INFINITY : d;
+        squares += d * d;
       }
-      if (!CHECK(worst <= op.tolerance))
-        std::printf("  %s part %zu on %s: %g\n", op.name.c_str(), p, label.c_str(), worst);
+      const double mean = std::sqrt(squares / double(got[p].size())), limit = least > 0 ? kBf16GradientTolerance : op.tolerance;
+      if (!CHECK(worst <= limit && mean <= std::min(limit, kBf16GradientMeanTolerance)))
+        std::printf("  %s part %zu on %s: %g, root mean square %g\n", op.name.c_str(), p, label.c_str(), worst, mean);
     }
   }
 
@@ -305,7 +307,7 @@ void test_prior(Shape s) {
 }  // namespace
 
 int main() {
-  find_implementations();
+  find_implementations(true);
   find_cuda_implementations();
   for (Shape s : kShapes) {
     for (auto [in, out] : {std::pair{6, 60}, {24, 3}, {5, 7}, {1, 1}})

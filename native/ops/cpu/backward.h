@@ -26,48 +26,45 @@ static void norm_backward_tokens(const float* x, NormWeights weights, const floa
 }
 
 static int64_t mlp_backward_scratch(const MlpBackwardArgs& args) {
-  const int64_t channels = args.forward.x.channels, hidden = args.forward.weights.hidden;
-  return kTokens *
-         (4 * channels + 3 * hidden + padded_columns(static_cast<int>(channels > hidden ? channels : hidden)));
+  const int channels = args.forward.x.channels, hidden = args.forward.weights.hidden;
+  const int64_t outer1 = outer_scratch(hidden, channels), outer2 = outer_scratch(channels, hidden),
+                words = kTokens * (room(channels) + room(hidden)), outer = outer1 > outer2 ? outer1 : outer2;
+  return kTokens * (4 * int64_t{channels} + 3 * int64_t{hidden}) + (outer > words ? outer : words);
 }
 
-static void mlp_backward_tokens(const MlpBackwardArgs& args, int b, int64_t first, int count, float* scratch) {
+template <typename Word>
+static void mlp_backward_tokens(const MlpBackwardArgs& args, const MlpBackwardPlan& plan, int b, int64_t first,
+                                int count, float* scratch) {
   const MlpArgs& f = args.forward;
   const MlpWeights& w = f.weights;
   const MlpGradients& out = args.gradients;
   const int channels = f.x.channels, hidden = w.hidden;
   float *x = scratch, *in = x + kTokens * channels, *grad = in + kTokens * channels,
         *grad_in = grad + kTokens * channels, *slope = grad_in + kTokens * channels, *active = slope + kTokens * hidden,
-        *grad_hidden = active + kTokens * hidden, *tokens = grad_hidden + kTokens * hidden;
+        *grad_hidden = active + kTokens * hidden, *spare = grad_hidden + kTokens * hidden;
+  const TileScope tiles;
   gather_tokens(f.x.data + first * channels, channels, count, x);
   if (w.norm.gain)
     normalise(x, w.norm, channels, in);
   else
     for (int i = 0; i < kTokens * channels; i += kLanes) store(in + i, load(x + i));
-  linear(
-      w.fc1_weight, in, channels, hidden, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-        sum += w.fc1_bias[o];
-        store(active + o * kTokens + t, gelu(sum));
-        store(slope + o * kTokens + t, gelu_slope(sum));
-      });
+  linear_from(FromBias{w.fc1_bias}, static_cast<const Word*>(plan.fc1), as_words<Word>(in, channels, spare),
+              channels / kWordRows<Word>, hidden, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
+                const Vec distribution = normal_distribution(sum);
+                store(active + o * kTokens + t, sum * distribution);
+                store(slope + o * kTokens + t, gelu_slope(sum, distribution));
+              });
   gather_gradients(args.grad_out.data + first * channels, channels, count, f.keep ? f.keep[b] : 1.0f, grad);
 
-  product(
-      w.fc2_weight, 1, hidden, grad, kTokens, channels,
-      hidden, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-        store(grad_hidden + o * kTokens + t, sum * load(slope + o * kTokens + t));
-      });
-  product(
-      w.fc1_weight, 1, channels, grad_hidden, kTokens, hidden,
-      channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) { store(grad_in + o * kTokens + t, sum); });
-  if (out.fc2_weight) {
-    to_padded_tokens(active, hidden, tokens);
-    outer(grad, channels, tokens, padded_columns(hidden), hidden, out.fc2_weight);
-  }
-  if (out.fc1_weight) {
-    to_padded_tokens(in, channels, tokens);
-    outer(grad_hidden, hidden, tokens, padded_columns(channels), channels, out.fc1_weight);
-  }
+  linear_back<Word>(w.fc2_weight, plan.fc2_turned, grad, channels, hidden, spare,
+                    [&](int o, int t, Vec sum) __attribute__((always_inline)) {
+                      store(grad_hidden + o * kTokens + t, sum * load(slope + o * kTokens + t));
+                    });
+  linear_back<Word>(w.fc1_weight, plan.fc1_turned, grad_hidden, hidden, channels, spare,
+                    [&](int o, int t, Vec sum)
+                        __attribute__((always_inline)) { store(grad_in + o * kTokens + t, sum); });
+  if (out.fc2_weight) outer<Word>(grad, channels, active, hidden, out.fc2_weight, spare);
+  if (out.fc1_weight) outer<Word>(grad_hidden, hidden, in, channels, out.fc1_weight, spare);
   if (out.fc2_bias) sum_tokens(grad, channels, out.fc2_bias);
   if (out.fc1_bias) sum_tokens(grad_hidden, hidden, out.fc1_bias);
   if (w.norm.gain) normalise_backward(x, w.norm, channels, grad_in, out.norm.gain, out.norm.bias);
@@ -113,46 +110,110 @@ static void exposure_backward_tokens(const float* x, NormWeights weights, const 
   scatter_tokens(sums, channels, count, g, grad_x);
 }
 
+constexpr int kPairs = kTokens / 2 + 1;  // of a row's tokens and one more on either side
+
 static int64_t convolution_backward_scratch(const ConvolutionBackwardArgs& args) {
-  const int64_t stride = padded_columns(args.x.channels);
-  return 3 * (kTokens + 2) * stride + kTokens * args.grad_out.channels;
+  const int64_t stride = padded_columns(args.x.channels), out = args.grad_out.channels, row = (kTokens + 2) * stride;
+  if (!kTiled) return 3 * row + kTokens * out;
+  return row + kTokens * out + (kTileRows + 2) * 2 * kPairs * stride + kTileRows * (out + kTileSide) * kTokens / 2;
 }
 
+/// Row y of the input with one pixel on either side of its `count`, padding made real, token-major with `stride` floats
+/// a token; zeros beyond.
+static void convolution_tokens(const ConvolutionBackwardArgs& args, int b, int y, int x0, int count, int64_t stride,
+                               float* to) {
+  const int height = args.x.height, width = args.x.width;
+  const bool reflect = args.padding == Padding::reflect;
+  for (int64_t i = 0; i < (kTokens + 2) * stride; ++i) to[i] = 0;
+  if (y < 0 || y >= height) {
+    if (!reflect) return;
+    y = mirrored(y, height);
+  }
+  for (int t = -1; t <= count; ++t) {
+    int x = x0 + t;
+    if (x < 0 || x >= width) {
+      if (!reflect) continue;
+      x = mirrored(x, width);
+    }
+    const float* from = args.x.at(b, y, x);
+    for_channels(
+        args.x.channels, [&](int c, int n) __attribute__((always_inline)) {
+          store_some(to + (t + 1) * stride + c, load_some(from + c, n), n);
+        });
+  }
+}
+
+#if defined(__AMX_BF16__)
+/// grad_weight [tap][out][in] from all rows of a tile at once: gradients [row][out][32] are left operands; inputs
+/// [row][2][kPairs][stride], the pairs beginning at even and at odd tokens, so that every tap finds its own, right ones.
+static void convolution_tap_products(const Pair* gradients, const Pair* inputs, int64_t stride, int rows, int in,
+                                     int out, float* grad_weight) {
+  constexpr int words = kTokens / 2;
+  alignas(64) float sums[kTileSide * kTokens];
+  for (int tap = 0; tap < 9; ++tap)
+    for (int o = 0; o < out; o += kTileSide)
+      for (int first = 0; first < in; first += kTokens) {
+        tile_zero_sums();
+        for (int y = 0; y < rows; ++y) {
+          const int column = tap % 3;
+          const Pair* row = inputs + ((y + tap / 3) * 2 + column % 2) * kPairs * stride + column / 2 * stride;
+          tile_add_products({gradients + (int64_t{y} * (out + kTileSide) + o) * words, words, kTileSide}, row + first,
+                            stride, words / kTileSide);
+        }
+        tile_store_sums(sums, kTokens);
+        for (int r = 0; r < kTileSide && o + r < out; ++r)
+          for (int c = first; c < in && c < first + kTokens; c += kLanes) {
+            const int n = in - c < kLanes ? in - c : kLanes;
+            float* to = grad_weight + (int64_t{tap} * out + o + r) * in + c;
+            store_some(to, load_some(to, n) + load(sums + r * kTokens + c - first), n);
+          }
+      }
+}
+#endif
+
+/// Word: what the products multiply.
+template <typename Word>
 static void convolution_backward_tile(const ConvolutionBackwardArgs& args, int b, int y0, int x0, float* scratch) {
   const int height = args.x.height, width = args.x.width, in = args.x.channels, out = args.grad_out.channels;
   const int count = width - x0 < kTokens ? width - x0 : kTokens;
+  const int rows = height - y0 < kTileRows ? height - y0 : kTileRows;
   const int64_t stride = padded_columns(in), row_size = (kTokens + 2) * stride;
+#if defined(__AMX_BF16__)
+  if constexpr (kWordRows<Word> == 2) {
+    const TileScope tiles;
+    float *row = scratch, *grad = row + row_size;
+    Pair *inputs = reinterpret_cast<Pair*>(grad + kTokens * out),
+         *gradients = inputs + (kTileRows + 2) * 2 * kPairs * stride;
+    for (int y = -1; args.grad_weight && y <= rows; ++y) {
+      convolution_tokens(args, b, y0 + y, x0, count, stride, row);
+      Pair* to = inputs + (y + 1) * 2 * kPairs * stride;
+      for (int start = 0; start < 2; ++start)
+        for (int pair = 0; pair < kPairs - start; ++pair)
+          for (int c = 0; c < stride; c += kLanes) {
+            const float* from = row + (2 * pair + start) * stride + c;
+            store_pairs(to + (start * kPairs + pair) * stride + c, load(from), load(from + stride));
+          }
+    }
+    for (int y = 0; y < rows; ++y) {
+      gather_gradients(args.grad_out.at(b, y0 + y, x0), out, count, 1.0f, grad);
+      words_along(grad, out, gradients + int64_t{y} * (out + kTileSide) * kTokens / 2);
+      if (args.grad_bias) sum_tokens(grad, out, args.grad_bias);
+    }
+    if (args.grad_weight) convolution_tap_products(gradients, inputs, stride, rows, in, out, args.grad_weight);
+    return;
+  }
+#endif
   float* grad = scratch + 3 * row_size;
-  const bool reflect = args.padding == Padding::reflect;
   const auto ring = [&](int y) { return scratch + (y + 3) % 3 * row_size; };
-  // Row y of the input with one pixel on either side, padding made real, token-major.
-  const auto prepare = [&](int y) {
-    float* to = ring(y);
-    for (int64_t i = 0; i < row_size; ++i) to[i] = 0;
-    if (y < 0 || y >= height) {
-      if (!reflect) return;
-      y = mirrored(y, height);
-    }
-    for (int t = -1; t <= count; ++t) {
-      int x = x0 + t;
-      if (x < 0 || x >= width) {
-        if (!reflect) continue;
-        x = mirrored(x, width);
-      }
-      const float* from = args.x.at(b, y, x);
-      for_channels(
-          in, [&](int c, int n)
-                  __attribute__((always_inline)) { store_some(to + (t + 1) * stride + c, load_some(from + c, n), n); });
-    }
-  };
+  const auto prepare = [&](int y) { convolution_tokens(args, b, y, x0, count, stride, ring(y)); };
   prepare(y0 - 1);
   prepare(y0);
-  for (int y = y0; y < y0 + kTileRows && y < height; ++y) {
+  for (int y = y0; y < y0 + rows; ++y) {
     prepare(y + 1);
     gather_gradients(args.grad_out.at(b, y, x0), out, count, 1.0f, grad);
     for (int tap = 0; args.grad_weight && tap < 9; ++tap)
-      outer(grad, out, ring(y + tap / 3 - 1) + tap % 3 * stride, stride, in,
-            args.grad_weight + int64_t{tap} * out * in);
+      outer_tokens(grad, out, ring(y + tap / 3 - 1) + tap % 3 * stride, stride, in,
+                   args.grad_weight + int64_t{tap} * out * in);
     if (args.grad_bias) sum_tokens(grad, out, args.grad_bias);
   }
 }

@@ -15,6 +15,11 @@ struct MlpPlan {
   const void *fc1 = nullptr, *fc2 = nullptr;
 };
 
+/// Weights turned, for the gradients; null where words are floats, which are read as they lie.
+struct MlpBackwardPlan {
+  const void *fc1 = nullptr, *fc1_turned = nullptr, *fc2_turned = nullptr;
+};
+
 /// Parts of the attention that do not depend on the window.
 struct AttentionPlan {
   const void* qkv;  // by head: its q, k and v of depth rows each
@@ -24,6 +29,8 @@ struct AttentionPlan {
   float logit_scale;         // log2(e) / sqrt(C / heads): softmax is taken in base 2
   const float* bias;         // [heads, key, query], times log2(e)
   const float* shift_masks;  // [3][key, query], times log2(e): right edge, bottom edge, corner; null without shift
+  // For the gradients, as in MlpBackwardPlan.
+  const void *qkv_turned = nullptr, *proj_turned = nullptr;
 };
 
 /// The local branch between its two passes.
@@ -55,6 +62,7 @@ struct Kernels {
   /// null: words are the floats themselves.
   void (*pack)(const float* weight, int64_t rows, int columns, int taps, void* words);
   int64_t (*packed_words)(int64_t rows, int columns, int taps);
+  bool packed_backward;  // whether the backward kernels multiply packed weights too
 
   int64_t (*attention_scratch)(const AttentionArgs& args);  // floats a thread needs
   void (*attention_window)(const AttentionArgs& args, const AttentionPlan& plan, int b, int row, int column,
@@ -107,7 +115,8 @@ struct Kernels {
   void (*norm_backward_tokens)(const float* x, NormWeights weights, const float* grad_out, NormGradients gradients,
                                int channels, int count, bool accumulate, float* grad_x, float* scratch);
   int64_t (*mlp_backward_scratch)(const MlpBackwardArgs& args);
-  void (*mlp_backward_tokens)(const MlpBackwardArgs& args, int b, int64_t first, int count, float* scratch);
+  void (*mlp_backward_tokens)(const MlpBackwardArgs& args, const MlpBackwardPlan& plan, int b, int64_t first, int count,
+                              float* scratch);
   int64_t (*attention_backward_scratch)(const AttentionBackwardArgs& args);
   /// bias_table's accumulator is here laid out [heads][key][query].
   void (*attention_backward_window)(const AttentionBackwardArgs& args, const AttentionPlan& plan, int b, int row,
@@ -147,7 +156,7 @@ const Kernels& kernels();
 namespace avx512_bf16 {
 const Kernels& kernels();
 }
-/// The same on the matrix unit.
+/// The same on the matrix unit, and the products of the attention's and the MLP's backward.
 namespace amx {
 const Kernels& kernels();
 }

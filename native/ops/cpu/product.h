@@ -106,7 +106,7 @@ SMHDR_INLINE const Word* linear_words(const float* bias, const Word* weight, con
 #if defined(__AMX_BF16__)
   if constexpr (kWordRows<Word> == 2) {
     const int tiles = tile_depth(depth);
-    tile_blocks({weight, kTileSide, kTileWords}, int64_t{tiles} * kTileWords, x, tiles, out,
+    tile_blocks({weight, kTileSide, kTileWords}, int64_t{tiles} * kTileWords, x, kTokens, tiles, out,
                 [&](int o, int rows, const float* sums) __attribute__((always_inline)) {
                   for (int r = 0; r < rows; r += 2)
                     for (int t = 0; t < kTokens; t += kLanes) {
@@ -133,9 +133,20 @@ SMHDR_INLINE void product_along(const Word* left, const Word* x, int outputs, Ep
     product(left, depth, 1, x, kTokens, depth, outputs, epilogue);
 }
 
+/// weight [in, out] turned times x [in][64], both fp32; `packed`: the turned weight as Kernels::pack left it. x goes as
+/// words into `spare`, room(in) rows.
+template <typename Word, typename Epilogue>
+SMHDR_INLINE void linear_back(const float* weight, [[maybe_unused]] const void* packed, const float* x, int in, int out,
+                              [[maybe_unused]] float* spare, Epilogue epilogue) {
+  if constexpr (kWordRows<Word> == 1)
+    product(weight, 1, out, x, kTokens, in, out, epilogue);
+  else
+    linear(static_cast<const Word*>(packed), as_words<Word>(x, in, spare), in / 2, out, epilogue);
+}
+
 /// sums [rows][columns] += left right^T over 64 tokens: left [rows][64], right token-major with `stride` floats a
 /// token.
-SMHDR_INLINE void outer(const float* left, int rows, const float* right, int64_t stride, int columns, float* sums) {
+SMHDR_INLINE void outer_tokens(const float* left, int rows, const float* right, int64_t stride, int columns, float* sums) {
   product(
       left, kTokens, 1, right, stride, kTokens, rows,
       [&](int row, int column, Vec sum) __attribute__((always_inline)) {
@@ -145,6 +156,38 @@ SMHDR_INLINE void outer(const float* left, int rows, const float* right, int64_t
         store_some(to, load_some(to, n) + sum, n);
       },
       padded_columns(columns));
+}
+
+/// Floats that `outer` needs.
+SMHDR_INLINE int64_t outer_scratch(int rows, int columns) {
+  return kTiled ? int64_t{kTokens} / 2 * (rows + kTileSide + padded_columns(columns))
+                : int64_t{kTokens} * padded_columns(columns);
+}
+/// sums [rows][columns] += left right^T, left [rows][64] and right [columns][64].
+template <typename Word>
+SMHDR_INLINE void outer(const float* left, int rows, const float* right, int columns, float* sums, float* spare) {
+#if defined(__AMX_BF16__)
+  if constexpr (kWordRows<Word> == 2) {
+    constexpr int depth = kTokens / 2;
+    Pair *along = reinterpret_cast<Pair*>(spare), *across = along + depth * (rows + kTileSide);
+    const int row = padded_columns(columns);
+    words_along(left, rows, along);
+    transposed_words(right, columns, across, row);
+    for (int first = 0; first < columns; first += kTokens)
+      tile_blocks({along, depth, kTileSide}, kTileSide * depth, across + first, row, depth / kTileSide, rows,
+                  [&](int o, int count, const float* block) __attribute__((always_inline)) {
+                    for (int r = 0; r < count; ++r)
+                      for (int c = first; c < columns && c < first + kTokens; c += kLanes) {
+                        const int n = columns - c < kLanes ? columns - c : kLanes;
+                        float* to = sums + int64_t{o + r} * columns + c;
+                        store_some(to, load_some(to, n) + load(block + r * kTokens + c - first), n);
+                      }
+                  });
+    return;
+  }
+#endif
+  to_padded_tokens(right, columns, spare);
+  outer_tokens(left, rows, spare, padded_columns(columns), columns, sums);
 }
 
 /// sums [rows] += left [rows][64] summed over the tokens.

@@ -88,12 +88,14 @@ SMHDR_INLINE void tile_add_products(TileLeft left, const Pair* x, int64_t x_row,
 }
 
 /// Calls use(output, count, sums) for every 16 outputs, sums [count][64]. The unit works on the next 16 meanwhile.
+/// `block`: words from 16 outputs to the next 16.
 template <typename Use>
-SMHDR_INLINE void tile_blocks(TileLeft left, int64_t block, const Pair* x, int depth, int outputs, Use use) {
+SMHDR_INLINE void tile_blocks(TileLeft left, int64_t block, const Pair* x, int64_t x_row, int depth, int outputs,
+                              Use use) {
   alignas(64) float sums[2][kTileSide * kTokens];
   const auto multiply = [&](float* to) __attribute__((always_inline)) {
     tile_zero_sums();
-    tile_add_products(left, x, kTokens, depth);
+    tile_add_products(left, x, x_row, depth);
     tile_store_sums(to, kTokens);
     left.at += block;
   };
@@ -105,16 +107,36 @@ SMHDR_INLINE void tile_blocks(TileLeft left, int64_t block, const Pair* x, int d
   }
 }
 
-/// Calls epilogue(output, token, sum) as product() does. `block`: words from 16 outputs to the next 16.
+/// Calls epilogue(output, token, sum) as product() does.
 template <typename Epilogue>
 SMHDR_INLINE void tile_product(TileLeft left, int64_t block, const Pair* x, int depth, int outputs, Epilogue epilogue) {
-  tile_blocks(left, block, x, depth, outputs, [&](int o, int rows, const float* sums) __attribute__((always_inline)) {
+  tile_blocks(left, block, x, kTokens, depth, outputs, [&](int o, int rows, const float* sums) __attribute__((always_inline)) {
     for (int r = 0; r < rows; ++r)
       for (int t = 0; t < kTokens; t += kLanes) epilogue(o + r, t, load(sums + r * kTokens + t));
   });
 }
 
-/// rows [rows][64] of one operand as left tiles of a product over rows: [4][depth][16 tokens][16 words].
+/// x [rows][64] as words along its rows: [rows][32], a left operand of a product over tokens.
+SMHDR_INLINE void words_along(const float* x, int rows, Pair* to) {
+  for (int i = 0; i < rows * kTokens; i += 2 * kLanes) store(to + i / 2, pair_along(load(x + i), load(x + i + kLanes)));
+}
+
+/// x [rows][64] as right operand of a product over tokens: words [32][row], row >= rows a multiple of 16, the rest of
+/// the last 16 zero.
+SMHDR_INLINE void transposed_words(const float* x, int rows, Pair* to, int64_t row) {
+  for (int first = 0; first < rows; first += kLanes)
+    for (int t = 0; t < kTokens; t += 2 * kLanes) {
+      Vec v[kLanes];
+      for (int i = 0; i < kLanes; ++i) {
+        const float* from = x + (first + i) * kTokens + t;
+        v[i] = first + i < rows ? (Vec)pair_along(load(from), load(from + kLanes)) : Vec{};
+      }
+      transpose(v);
+      for (int i = 0; i < kLanes; ++i) store(to + (t / 2 + i) * row + first, (PairVec)v[i]);
+    }
+}
+
+/// x [rows][64] as left tiles of a product over rows: [4][depth][16 tokens][16 words].
 SMHDR_INLINE void transposed_tiles(const float* x, int rows, Pair* to) {
   const int depth = tile_depth(rows / 2);
   for (int t = 0; t < kTokens; t += kLanes)

@@ -78,22 +78,34 @@ SMHDR_INLINE const Word* softmax(float* logits, float* inverse) {
   return reinterpret_cast<const Word*>(logits);
 }
 
-/// logits[key][query] = k^T q + bias, both [depth][64] of one head; they become words in place, k's in `spare` where
-/// there is a matrix unit: tile_depth(depth / 2) tiles for each 16 tokens.
+#if defined(__AMX_BF16__)
+/// out[key][query] = k^T q, both [rows][64], plus `start` where not null. q's words go to `words`, which may be q; k's
+/// tiles to `spare`.
+SMHDR_INLINE void token_products(const float* q, const float* k, int rows, const float* start, float* out, float* words,
+                                 float* spare) {
+  const Pair* right = as_words<Pair>(q, rows, words);
+  Pair* left = reinterpret_cast<Pair*>(spare);
+  transposed_tiles(k, rows, left);
+  const int depth = tile_depth(rows / 2);
+  for (int key = 0; key < kTokens; key += kTileSide, left += depth * kTileWords) {
+    if (start)
+      tile_load_sums(start + key * kTokens, kTokens);
+    else
+      tile_zero_sums();
+    tile_add_products({left, kTileSide, kTileWords}, right, kTokens, depth);
+    tile_store_sums(out + key * kTokens, kTokens);
+  }
+}
+#endif
+
+/// logits[key][query] = k^T q + bias, both [depth][64] of one head; they become words in place, but k's, where there is
+/// a matrix unit, tiles in `spare`.
 template <typename Word>
 SMHDR_INLINE void head_logits(float* q, float* k, int rows, const float* bias, const float* shift_mask, float* logits,
                               [[maybe_unused]] float* spare) {
 #if defined(__AMX_BF16__)
   if constexpr (kWordRows<Word> == 2) {
-    const Pair* right = as_words<Word>(q, rows);
-    Pair* left = reinterpret_cast<Pair*>(spare);
-    transposed_tiles(k, rows, left);
-    const int depth = tile_depth(rows / 2);
-    for (int key = 0; key < kTokens; key += kTileSide, left += depth * kTileWords) {
-      tile_load_sums(bias + key * kTokens, kTokens);
-      tile_add_products({left, kTileSide, kTileWords}, right, kTokens, depth);
-      tile_store_sums(logits + key * kTokens, kTokens);
-    }
+    token_products(q, k, rows, bias, logits, q, spare);
     if (shift_mask)
       for (int i = 0; i < kTokens * kTokens; i += kLanes) store(logits + i, load(logits + i) + load(shift_mask + i));
     return;

@@ -111,8 +111,8 @@ SMHDR_INLINE void store_column(float* out, int rows, int t, F value) {
   if constexpr (kWordRows<Word> == 1) {
     for (int r = 0; r < rows; ++r) store(out + r * kTokens + t, value(r));
   } else {
-    for (int r = 0; r < rows; r += 2)
-      store_pairs(reinterpret_cast<Word*>(out) + r / 2 * kTokens + t, value(r), value(r + 1));
+    for (int w = 0; w < rows / 2; ++w)
+      store_pairs(reinterpret_cast<Word*>(out) + w * kTokens + t, value(2 * w), value(2 * w + 1));
   }
 }
 

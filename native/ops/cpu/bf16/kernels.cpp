@@ -1,12 +1,15 @@
-// The forward kernels with products of bfloat16 pairs, for processors with AVX-512 BF16, and once more for those with a matrix unit. Activations between ops, sums,
+// The kernels with products of bfloat16 pairs, for processors with AVX-512 BF16, and once more for those with a matrix
+// unit; without one, the forward kernels only. Activations between ops, sums,
 // statistics, softmax and the image-wide reductions stay float32.
 #include "ops/cpu/kernels.h"
 
 #include <cstring>
 
+#include "ops/cpu/backward.h"
 #include "ops/cpu/convolution.h"
 #include "ops/cpu/hybrid_block.h"
 #include "ops/cpu/token_kernels.h"
+#include "ops/cpu/window_attention_backward.h"
 
 namespace smhdr::cpu::SMHDR_ISA {
 namespace {
@@ -56,6 +59,15 @@ const Kernels& kernels() {
     k.hybrid_tile = hybrid_tile<Pair>;
     k.exposure_scratch = exposure_scratch;
     k.exposure_mix = exposure_mix<Pair>;
+    if constexpr (kTiled) {
+      k.packed_backward = true;
+      k.convolution_backward_scratch = convolution_backward_scratch;
+      k.convolution_backward_tile = convolution_backward_tile<Pair>;
+      k.mlp_backward_scratch = mlp_backward_scratch;
+      k.mlp_backward_tokens = mlp_backward_tokens<Pair>;
+      k.attention_backward_scratch = attention_backward_scratch;
+      k.attention_backward_window = attention_backward_window<Pair>;
+    }
     return k;
   }();
   return table;
