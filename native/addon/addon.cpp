@@ -13,6 +13,7 @@ Napi::Value cpu_info(const Napi::CallbackInfo& info) {
   Napi::Object out = Napi::Object::New(info.Env());
   out.Set("isa", cpu_isa_name(cpu_isa()));
   out.Set("bf16", cpu_has_bf16());
+  out.Set("matrixUnit", cpu_has_matrix_unit());
   out.Set("gainsFromBf16", cpu_gains_from_bf16());
   out.Set("processors", static_cast<double>(std::thread::hardware_concurrency()));
   return out;

@@ -61,6 +61,7 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info) {
   options.perceptual_weight = number("perceptualWeight");
   options.tape_bytes = static_cast<int64_t>(number("tapeBytes"));
   options.seed = big_integer(given.Get("seed"));
+  if (given.Get("precision").As<Napi::String>().Utf8Value() == "bf16") options.precision = Precision::bf16;
   const Napi::Array trained = given.Get("trained").As<Napi::Array>();
   for (uint32_t i = 0; i < trained.Length(); ++i) options.trained.push_back(trained.Get(i).As<Napi::String>());
   const std::string perceptual = given.Get("perceptual").As<Napi::String>();
@@ -133,7 +134,7 @@ Napi::Value train_step(const Napi::CallbackInfo& info) {
 
 const struct {
   const char* name;
-  std::vector<float> TrainerState::* values;
+  std::vector<float> TrainerState::*values;
 } kParts[] = {{"parameters", &TrainerState::parameters},
               {"averages", &TrainerState::averages},
               {"first", &TrainerState::first},

@@ -127,8 +127,8 @@ void add_peaks(Bench& bench) {
   for (CpuIsa isa : {CpuIsa::generic, CpuIsa::avx2, CpuIsa::avx512})
     if (cpu_has(isa))
       add(std::string("fp32/") + cpu_isa_name(isa), true, [isa](MachineMeter& m) { return m.multiply_adds(isa); });
-  if (bench.meter.bf16_products().amount > 0)
-    add("bf16/avx512", true, [](MachineMeter& m) { return m.bf16_products(); });
+  if (cpu_has_bf16()) add("bf16/avx512", true, [](MachineMeter& m) { return m.bf16_products(false); });
+  if (cpu_has_matrix_unit()) add("bf16/amx", true, [](MachineMeter& m) { return m.bf16_products(true); });
   add("triad", false, [](MachineMeter& m) { return m.triad(); });
   add("copy", false, [](MachineMeter& m) { return m.copy(int64_t{1} << 29); });
 }

@@ -37,7 +37,7 @@ bool cpu_has_bf16() {
 bool cpu_has_matrix_unit() {
 #if defined(SMHDR_HAS_AMX)
   // Linux gives a process the unit's registers when it asks: ARCH_REQ_XCOMP_PERM for XTILEDATA.
-  static const bool granted = cpu_has_bf16() && __builtin_cpu_supports("amx-tile") &&
+  static const bool granted = cpu_has_bf16() && !std::getenv("SMHDR_ISA") && __builtin_cpu_supports("amx-tile") &&
                               __builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, 0x1023, 18) == 0;
   return granted;
 #else

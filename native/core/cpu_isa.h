@@ -24,7 +24,7 @@ bool cpu_has(CpuIsa isa);
 bool cpu_has_bf16();
 
 /// Whether they can be multiplied on the processor's matrix unit as well (AMX: Sapphire Rapids and later), which this
-/// process may use. Linux only.
+/// process may use. Linux only. SMHDR_ISA=avx512 leaves it alone.
 bool cpu_has_matrix_unit();
 
 /// Whether it also multiplies them faster than float32: a matrix unit does, and AMD's vectors nearly twice; those of

@@ -28,21 +28,21 @@ constexpr int64_t kPieces = 64;
 #if defined(__GNUC__)
 /// `steps` times `sum = next` for kSums independent sums. What the compiler must not know it is told by SMHDR_OPAQUE:
 /// it would compute equal sums once, and products of constants never.
-#define SMHDR_METER_LOOP(steps, Vec, a, b, next)                    \
-  Vec sums[kSums] = {};                                             \
-  _Pragma("GCC unroll 16") for (Vec& sum : sums) SMHDR_OPAQUE(sum); \
-  for (int64_t step = 0; step < (steps); ++step) {                  \
-    _Pragma("GCC unroll 16") for (Vec& sum : sums) sum = (next);    \
-    SMHDR_OPAQUE(a);                                                \
-    SMHDR_OPAQUE(b);                                                \
-  }                                                                 \
+#define SMHDR_METER_LOOP(steps, Vec, a, b, next)                     \
+  Vec sums[kSums] = {};                                              \
+  _Pragma("GCC unroll 16") for (Vec & sum : sums) SMHDR_OPAQUE(sum); \
+  for (int64_t step = 0; step < (steps); ++step) {                   \
+    _Pragma("GCC unroll 16") for (Vec & sum : sums) sum = (next);    \
+    SMHDR_OPAQUE(a);                                                 \
+    SMHDR_OPAQUE(b);                                                 \
+  }                                                                  \
   for (int i = 1; i < kSums; ++i) sums[0] = sums[0] + sums[i]
 
 #define SMHDR_MULTIPLY_ADDS(name, bytes, ...)              \
   __VA_ARGS__ float name(int64_t steps) {                  \
     typedef float Vec __attribute__((vector_size(bytes))); \
     Vec a = Vec{} + 0.999f, b = Vec{} + 1e-3f;             \
-    SMHDR_METER_LOOP(steps, Vec, a, b, sum * a + b);       \
+    SMHDR_METER_LOOP(steps, Vec, a, b, sum* a + b);        \
     return sums[0][0];                                     \
   }
 SMHDR_MULTIPLY_ADDS(multiply_adds_generic, 16)
@@ -55,6 +55,25 @@ __attribute__((target("avx512f,avx512bf16"))) float bf16_loop(int64_t steps) {
   __m512i a = _mm512_set1_epi16(0x3c00), b = a;
   SMHDR_METER_LOOP(steps, __m512, a, b, _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b));
   return sums[0][0];
+}
+#endif
+#if defined(SMHDR_HAS_AMX)
+constexpr int64_t kTileSteps = 1'000'000;
+constexpr int kTileSums = 4;
+/// Tiles of zeros: 16 rows of 64 bytes, four sums, their factors beside them.
+float tile_loop(int64_t steps) {
+  struct alignas(64) {
+    uint8_t palette = 1, rest[15] = {};
+    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16};
+  } const configuration;
+  asm volatile("ldtilecfg %0" : : "m"(configuration));  // all tiles are then zero
+  for (int64_t step = 0; step < steps; ++step)
+    asm volatile(
+        "tdpbf16ps %tmm5, %tmm4, %tmm0\n\ttdpbf16ps %tmm5, %tmm4, %tmm1\n\t"
+        "tdpbf16ps %tmm5, %tmm4, %tmm2\n\ttdpbf16ps %tmm5, %tmm4, %tmm3");
+  asm volatile("tilerelease");
+  return 0;
 }
 #endif
 #else
@@ -110,7 +129,12 @@ MachineMeter::Sample MachineMeter::multiply_adds([[maybe_unused]] CpuIsa isa) {
   return {2.0 * lanes * kSums * double(kSteps) * state_->pool.threads(), state_->run(loop, kSteps)};
 }
 
-MachineMeter::Sample MachineMeter::bf16_products() {
+MachineMeter::Sample MachineMeter::bf16_products([[maybe_unused]] bool matrix_unit) {
+#if defined(SMHDR_HAS_AMX)
+  if (matrix_unit && cpu_has_matrix_unit())
+    return {2.0 * 32 * 16 * 16 * kTileSums * double(kTileSteps) * state_->pool.threads(),
+            state_->run(tile_loop, kTileSteps)};
+#endif
 #if defined(SMHDR_METER_X86)
   if (__builtin_cpu_supports("avx512bf16") && cpu_has(CpuIsa::avx512))
     return {2.0 * 32 * kSums * double(kSteps) * state_->pool.threads(), state_->run(bf16_loop, kSteps)};

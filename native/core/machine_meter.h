@@ -22,8 +22,9 @@ class MachineMeter {
   };
   /// Operations of fp32 multiply-adds that never leave the registers of `isa`.
   Sample multiply_adds(CpuIsa isa = cpu_isa());
-  /// Operations of products of bfloat16 pairs summed in fp32 (vdpbf16ps); nothing where the processor has none.
-  Sample bf16_products();
+  /// Operations of products of bfloat16 pairs summed in fp32, on the matrix unit or in vectors (vdpbf16ps); nothing
+  /// where the processor has none.
+  Sample bf16_products(bool matrix_unit = cpu_has_matrix_unit());
   /// Bytes of a = b + s c over arrays far larger than any cache: two reads and a write.
   Sample triad();
   /// Copying so that `touched` bytes are read and written in all.

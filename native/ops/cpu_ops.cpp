@@ -16,12 +16,13 @@ constexpr float kLog2E = 1.44269504f;
 void CpuOps::convolution(const ConvolutionArgs& args) {
   const int64_t rows = (args.x.height + kTileRows - 1) / kTileRows, columns = (args.x.width + kTokens - 1) / kTokens;
   const Kernels& kernels = args.exact || args.kernel != 3 ? kernels_ : kernels_for({args.x.channels});
-  const void* weight = words(kernels, args.weight, args.out.channels, args.x.channels, args.kernel * args.kernel, words_[0]);
+  const void* weight =
+      words(kernels, args.weight, args.out.channels, args.x.channels, args.kernel * args.kernel, words_[0]);
   const int64_t scratch = kernels.convolution_scratch(args);
   pool_.parallel_for(args.x.batch * rows * columns, [&](int64_t item, int thread) {
     kernels.convolution_tile(args, weight, static_cast<int>(item / (rows * columns)),
-                              static_cast<int>(item / columns % rows) * kTileRows,
-                              static_cast<int>(item % columns) * kTokens, thread_scratch_[thread].get(scratch));
+                             static_cast<int>(item / columns % rows) * kTileRows,
+                             static_cast<int>(item % columns) * kTokens, thread_scratch_[thread].get(scratch));
   });
 }
 
@@ -82,9 +83,13 @@ AttentionPlan CpuOps::attention_plan(const AttentionArgs& args, const Kernels& k
       masks[square + at] = down ? -100 * kLog2E : 0;
       masks[2 * square + at] = across || down ? -100 * kLog2E : 0;
     }
-  return {head_words, words_a_head, qkv_bias,
+  return {head_words,
+          words_a_head,
+          qkv_bias,
           words(kernels, args.weights.proj_weight, channels, channels, 1, words_[3]),
-          kLog2E / std::sqrt(static_cast<float>(channels) / heads), bias, masks};
+          kLog2E / std::sqrt(static_cast<float>(channels) / heads),
+          bias,
+          masks};
 }
 
 void CpuOps::window_attention(const AttentionArgs& args) {
@@ -102,16 +107,14 @@ void CpuOps::window_attention(const AttentionArgs& args) {
 void CpuOps::hybrid_block(const HybridArgs& args) {
   const int rows = args.out.height / kWindow, channels = args.out.channels;
   const int columns = (args.out.width + kTokens - 1) / kTokens;
-  const Kernels& kernels =
-      kernels_for({channels, channels / args.attention.weights.heads, args.mlp.weights.hidden});
+  const Kernels& kernels = kernels_for({channels, channels / args.attention.weights.heads, args.mlp.weights.hidden});
   const LocalState state = local_gates(args.local, false);
   HybridArgs whole = args;
   whole.mlp.x = args.attention.x;  // its shape
   const HybridPlan plan{state.plan, attention_plan(args.attention, kernels), mlp_plan(whole.mlp, kernels)};
   const int64_t scratch = kernels.hybrid_scratch(whole);
   pool_.parallel_for(int64_t{args.out.batch} * rows * columns, [&](int64_t item, int thread) {
-    kernels.hybrid_tile(whole, plan, static_cast<int>(item / (rows * columns)),
-                        static_cast<int>(item / columns % rows),
+    kernels.hybrid_tile(whole, plan, static_cast<int>(item / (rows * columns)), static_cast<int>(item / columns % rows),
                         static_cast<int>(item % columns) * (kTokens / kWindow), thread_scratch_[thread].get(scratch));
   });
 }
@@ -218,8 +221,8 @@ void CpuOps::exposure_attention(const ExposureAttentionArgs& args) {
     const float* x = args.x.image(b).data;
     float* out = args.out.image(b).data;
     token_groups(area, [&](int64_t first, int count, int thread) {
-      kernels.exposure_mix(x + first * channels, args.weights.norm, matrix, channels, count,
-                            out + first * channels, thread_scratch_[thread].get(scratch));
+      kernels.exposure_mix(x + first * channels, args.weights.norm, matrix, channels, count, out + first * channels,
+                           thread_scratch_[thread].get(scratch));
     });
   }
 }

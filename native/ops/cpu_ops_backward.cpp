@@ -130,8 +130,9 @@ void CpuOps::convolution_backward(const ConvolutionBackwardArgs& given) {
   convolution({given.grad_out, turned.data(), zero.data(), Padding::zero, nullptr, false, given.grad_x});
   if (given.padding == Padding::zero) return;
   // What fell on the mirrored frame belongs to the pixels it mirrors.
-  std::vector<double> share(in);
-  for (int b = 0; b < given.x.batch; ++b)
+  pool_.parallel_for(given.x.batch, [&](int64_t image, int) {
+    const int b = static_cast<int>(image);
+    std::vector<double> share(in);
     for (int y = -1; y <= height; ++y)
       for (int x = -1; x <= width; x += y < 0 || y == height ? 1 : width + 1) {
         std::fill(share.begin(), share.end(), 0.0);
@@ -147,6 +148,7 @@ void CpuOps::convolution_backward(const ConvolutionBackwardArgs& given) {
         float* to = given.grad_x.at(b, reference::reflect(y, height), reference::reflect(x, width));
         for (int c = 0; c < in; ++c) to[c] += static_cast<float>(share[c]);
       }
+  });
 }
 
 void CpuOps::layer_norm_backward(ConstTensor x, NormWeights weights, ConstTensor grad_out, NormGradients gradients,
@@ -363,8 +365,7 @@ void CpuOps::sigmoid_backward(ConstTensor out, ConstTensor grad_out, Tensor grad
 }
 
 void CpuOps::prior_backward(const PriorBackwardArgs& args) {
-  pieces(args.grad_x.pixels(),
-         [&](int64_t first, int64_t count, int) { kernels_.prior_backward(args, first, count); });
+  pieces(args.grad_x.pixels(), [&](int64_t first, int64_t count, int) { kernels_.prior_backward(args, first, count); });
 }
 
 }  // namespace smhdr

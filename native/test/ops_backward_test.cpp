@@ -49,7 +49,8 @@ void test(const Differentiable& op) {
         if (!(d <= worst)) worst = std::isnan(d) ? INFINITY : d;
         squares += d * d;
       }
-      const double mean = std::sqrt(squares / double(got[p].size())), limit = least > 0 ? kBf16GradientTolerance : op.tolerance;
+      const double mean = std::sqrt(squares / double(got[p].size())),
+                   limit = least > 0 ? kBf16GradientTolerance : op.tolerance;
       if (!CHECK(worst <= limit && mean <= std::min(limit, kBf16GradientMeanTolerance)))
         std::printf("  %s part %zu on %s: %g, root mean square %g\n", op.name.c_str(), p, label.c_str(), worst, mean);
     }

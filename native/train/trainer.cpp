@@ -89,7 +89,7 @@ struct Trainer::Replica {
 
 Result<std::unique_ptr<Trainer>> Trainer::create(const ParameterMap& parameters, const TrainerOptions& options,
                                                  std::shared_ptr<ThreadPool> pool, const std::string& device) {
-  auto ops = make_every_ops(device, *pool, Precision::fp32);
+  auto ops = make_every_ops(device, *pool, options.precision);
   if (!ops.ok()) return ops.error();
   return create(parameters, options, std::move(ops.value()), std::move(pool));
 }

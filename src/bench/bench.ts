@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadAddon } from "../engine/addon.js";
+import { instructionSet } from "../engine/devices.js";
 import type { Precision } from "../engine/engine.js";
 import { SmhdrError } from "../errors.js";
 import { MEGAPIXELS, measureGrowth, SLOW_NETWORK } from "./growth.js";
@@ -82,10 +83,9 @@ function allPieces(binary: string | undefined): Piece[] {
 /** The machine a table was made on, in one line. */
 export function describeMachine(threads: number): string {
   const processors = cpus();
-  const { isa } = loadAddon().cpuInfo();
   const model = processors[0]?.model.trim() || "unknown processor";
   const date = new Date().toISOString().slice(0, 10);
-  return `${model}, ${processors.length} processors, ${isa} kernels, ${threads} threads, ${process.platform} ${process.arch}, Node ${process.versions.node}, ${date}`;
+  return `${model}, ${processors.length} processors, ${instructionSet(loadAddon())} kernels, ${threads} threads, ${process.platform} ${process.arch}, Node ${process.versions.node}, ${date}`;
 }
 
 /**

@@ -19,6 +19,8 @@ export interface Addon {
   cpuInfo(): {
     readonly isa: "generic" | "avx2" | "avx512" | "neon";
     readonly bf16: boolean;
+    /** Whether they do so on the processor's matrix unit (AMX). */
+    readonly matrixUnit: boolean;
     /** Whether its products of bfloat16 are faster than those of float32. */
     readonly gainsFromBf16: boolean;
     readonly processors: number;

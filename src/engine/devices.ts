@@ -13,7 +13,7 @@ export interface Device {
   /** What the maker calls it. */
   readonly model: string;
   readonly threads?: number;
-  /** The instruction set the kernels use: "generic", "avx2", "avx512" or "neon". */
+  /** See instructionSet(). */
   readonly instructionSet?: string;
   /** What --precision can ask of it. */
   readonly precisions?: readonly Precision[];
@@ -47,6 +47,12 @@ export function cudaDevices(addon: Pick<Addon, "cudaDevices">): Device[] {
   ];
 }
 
+/** What the kernels are made of: "generic", "avx2", "neon", "avx512" or "avx512 and amx". */
+export function instructionSet(addon: Addon): string {
+  const { isa, matrixUnit } = addon.cpuInfo();
+  return matrixUnit ? `${isa} and amx` : isa;
+}
+
 /** The devices this machine has for the work, and what kept CUDA's from it. Throws ADDON_MISSING, as loadAddon does, where there is none at all. */
 export async function listDevices(): Promise<Device[]> {
   const processor = cpus()[0]?.model.trim() ?? "unknown";
@@ -54,9 +60,9 @@ export async function listDevices(): Promise<Device[]> {
   let missing: unknown;
   try {
     const addon = loadAddon();
-    const { isa, bf16, processors } = addon.cpuInfo();
+    const { bf16, processors } = addon.cpuInfo();
     const precisions: Precision[] = bf16 ? ["fp32", "bf16"] : ["fp32"];
-    devices.push({ name: "cpu", model: processor, threads: processors, instructionSet: isa, precisions });
+    devices.push({ name: "cpu", model: processor, threads: processors, instructionSet: instructionSet(addon), precisions });
     devices.push(...cudaDevices(addon));
   } catch (error) {
     if (!(error instanceof SmhdrError && error.code === "ADDON_MISSING")) throw error;

@@ -1,5 +1,6 @@
 import type { StoredTensor } from "../model/safetensors.js";
 import { loadAddon, type NativeDevices } from "./addon.js";
+import type { Precision } from "./engine.js";
 import { asSmhdrError, finishTask } from "./task.js";
 
 /** Everything the shapes of a network's weights follow from. */
@@ -35,6 +36,8 @@ export interface TrainerOptions {
   readonly trained?: readonly string[];
   /** Of stochastic depth. */
   readonly seed: bigint;
+  /** Of the products; sums, weights and Adam stay float32. Default fp32. */
+  readonly precision?: Precision;
   /** What a step may keep for its backward pass before the batch is worked in pieces. Default 1 GiB. */
   readonly tapeBytes?: number;
 }
@@ -104,7 +107,7 @@ export function initialWeights(network: NetworkShape, seed: bigint): Map<string,
  * A trainer on the processor's own kernels, or on a CUDA device. `threads` 0 means one per processor; results do not
  * depend on it.
  * @throws SmhdrError ADDON_MISSING, INVALID_ARGUMENT naming the weight or option that does not fit, or UNSUPPORTED for a
- * device that is not there.
+ * device that is not there or a precision that it has not.
  */
 export function createTrainer(
   weights: ReadonlyMap<string, StoredTensor>,
@@ -116,6 +119,7 @@ export function createTrainer(
   const native = {
     trained: [],
     tapeBytes: 2 ** 30,
+    precision: "fp32" as const,
     ...options,
     vgg: Object.fromEntries(options.vgg ?? []),
   };

@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import type { Precision } from "../engine/engine.js";
 import type { Perceptual } from "../engine/trainer.js";
 import { SmhdrError, shown, unreadable } from "../errors.js";
 import { type PresetName, presets } from "./presets.js";
@@ -53,6 +54,8 @@ export interface TrainConfig {
   readonly lossWeights: "quality" | "uniform";
   /** Half of it times the squared mu-law difference is added to the absolute one: more than 0 weighs what is far off, as a PSNR does. */
   readonly squaredWeight: number;
+  /** bf16: products of bfloat16, where a matrix unit or a GPU makes them faster (docs/training.md). */
+  readonly precision: Precision;
   readonly perceptual: Perceptual;
   readonly perceptualWeight: number;
   /** Beginnings of the names of the parameters to train; all where empty. */
@@ -123,6 +126,7 @@ const ranges: Readonly<Record<string, Range>> = {
 const choices: Readonly<Record<string, readonly string[]>> = {
   masks: ["semantic", "random", "none"],
   lossWeights: ["quality", "uniform"],
+  precision: ["fp32", "bf16"],
   perceptual: ["vgg", "structure", "none"],
 };
 

@@ -19,6 +19,7 @@ const paper: TrainConfig = {
   maskProbability: 0.75,
   lossWeights: "quality",
   squaredWeight: 0,
+  precision: "fp32",
   perceptual: "vgg",
   perceptualWeight: 0.005,
   trained: [],

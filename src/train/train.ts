@@ -143,6 +143,7 @@ async function makeTrainer(
       // An extractor for as many exposures as the body was made for has no fold of its own.
       trained: config.trained.filter((beginning) => beginning !== "fold." || weights.has(FOLD_WEIGHT)),
       seed: BigInt(config.seed),
+      precision: config.precision,
       ...(vgg && { vgg }),
     },
     threads,

@@ -21,9 +21,9 @@ describe("devices", () => {
   });
 
   it("multiply in what is faster, unless told otherwise", async () => {
-    const { bf16, gainsFromBf16 } = loadAddon().cpuInfo();
-    assert.ok(bf16 || !gainsFromBf16);
-    if (/Intel/.test(cpus()[0].model)) assert.ok(!gainsFromBf16);
+    const { bf16, matrixUnit, gainsFromBf16 } = loadAddon().cpuInfo();
+    assert.ok(bf16 || !(gainsFromBf16 || matrixUnit));
+    if (/Intel/.test(cpus()[0].model)) assert.equal(gainsFromBf16, matrixUnit);
     const model = modelFor(await loadModel("smhdr-s"), 3);
     const exposures = Array.from({ length: 4 }, (_, i) => new Float32Array(8 * 8 * 6).fill(0.1 + i / 10));
     const run = async (precision: Precision | "auto") =>

@@ -3,6 +3,7 @@ import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { loadAddon } from "../../src/engine/addon.js";
 import { createNativeEngine } from "../../src/engine/native.js";
 import { type ErrorCode, SmhdrError } from "../../src/errors.js";
 import { loadModel } from "../../src/model/model.js";
@@ -66,6 +67,23 @@ async function trainInParts(options: TrainOptions, stops: readonly number[]): Pr
   }
   await train({ ...options, config: undefined, resume: true });
 }
+
+test("products of bfloat16 train nearly as those of float32 do, where the processor has them", async () => {
+  const trained = async (precision: TrainConfig["precision"]) => {
+    const output = newRun();
+    const config = tinyConfig({ dropPath: 0, patchesPerScene: 6, precision });
+    await train({ data, output, config });
+    return steps(await readMetrics(join(output, "metrics.jsonl"))).map((metric) => metric.loss as number);
+  };
+  if (!loadAddon().cpuInfo().bf16) {
+    await assert.rejects(trained("bf16"), fails("UNSUPPORTED", /precision/, /bfloat16/));
+    return;
+  }
+  const [exact, rounded] = [await trained("fp32"), await trained("bf16")];
+  assert.notDeepEqual(rounded, exact);
+  for (const [i, loss] of rounded.entries())
+    assert.ok(Math.abs(loss - exact[i]) < 0.1 * exact[i], `step ${i + 1}: ${loss}, ${exact[i]}`);
+});
 
 test("a tiny network learns, and its model is one", async () => {
   const output = newRun();

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "smhdr/network.h"
+#include "smhdr/precision.h"
 #include "smhdr/thread_pool.h"
 #include "smhdr/training.h"
 
@@ -34,6 +35,9 @@ struct TrainerOptions {
   double perceptual_weight = 0.005;
   ParameterMap vgg;   // for Perceptual::vgg; copied
   uint64_t seed = 0;  // of stochastic depth
+  /// Of the devices that create() makes. bf16: what it is for inference, and on a processor's matrix unit the
+  /// gradients' products too; weights, their averages and Adam stay fp32.
+  Precision precision = Precision::fp32;
   /// A batch is worked in as many pieces as keep what the backward pass needs under this; it is for a machine's memory,
   /// and changes results only in their last bits.
   int64_t tape_bytes = int64_t{1} << 30;

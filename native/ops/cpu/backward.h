@@ -48,21 +48,23 @@ static void mlp_backward_tokens(const MlpBackwardArgs& args, const MlpBackwardPl
     normalise(x, w.norm, channels, in);
   else
     for (int i = 0; i < kTokens * channels; i += kLanes) store(in + i, load(x + i));
-  linear_from(FromBias{w.fc1_bias}, static_cast<const Word*>(plan.fc1), as_words<Word>(in, channels, spare),
-              channels / kWordRows<Word>, hidden, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-                const Vec distribution = normal_distribution(sum);
-                store(active + o * kTokens + t, sum * distribution);
-                store(slope + o * kTokens + t, gelu_slope(sum, distribution));
-              });
+  linear_from(
+      FromBias{w.fc1_bias}, static_cast<const Word*>(plan.fc1), as_words<Word>(in, channels, spare),
+      channels / kWordRows<Word>, hidden, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
+        const Vec distribution = normal_distribution(sum);
+        store(active + o * kTokens + t, sum * distribution);
+        store(slope + o * kTokens + t, gelu_slope(sum, distribution));
+      });
   gather_gradients(args.grad_out.data + first * channels, channels, count, f.keep ? f.keep[b] : 1.0f, grad);
 
-  linear_back<Word>(w.fc2_weight, plan.fc2_turned, grad, channels, hidden, spare,
-                    [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-                      store(grad_hidden + o * kTokens + t, sum * load(slope + o * kTokens + t));
-                    });
-  linear_back<Word>(w.fc1_weight, plan.fc1_turned, grad_hidden, hidden, channels, spare,
-                    [&](int o, int t, Vec sum)
-                        __attribute__((always_inline)) { store(grad_in + o * kTokens + t, sum); });
+  linear_back<Word>(
+      w.fc2_weight, plan.fc2_turned, grad, channels, hidden,
+      spare, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
+        store(grad_hidden + o * kTokens + t, sum * load(slope + o * kTokens + t));
+      });
+  linear_back<Word>(
+      w.fc1_weight, plan.fc1_turned, grad_hidden, hidden, channels,
+      spare, [&](int o, int t, Vec sum) __attribute__((always_inline)) { store(grad_in + o * kTokens + t, sum); });
   if (out.fc2_weight) outer<Word>(grad, channels, active, hidden, out.fc2_weight, spare);
   if (out.fc1_weight) outer<Word>(grad_hidden, hidden, in, channels, out.fc1_weight, spare);
   if (out.fc2_bias) sum_tokens(grad, channels, out.fc2_bias);
@@ -145,7 +147,8 @@ static void convolution_tokens(const ConvolutionBackwardArgs& args, int b, int y
 
 #if defined(__AMX_BF16__)
 /// grad_weight [tap][out][in] from all rows of a tile at once: gradients [row][out][32] are left operands; inputs
-/// [row][2][kPairs][stride], the pairs beginning at even and at odd tokens, so that every tap finds its own, right ones.
+/// [row][2][kPairs][stride], the pairs beginning at even and at odd tokens, so that every tap finds its own, right
+/// ones.
 static void convolution_tap_products(const Pair* gradients, const Pair* inputs, int64_t stride, int rows, int in,
                                      int out, float* grad_weight) {
   constexpr int words = kTokens / 2;
@@ -189,7 +192,7 @@ static void convolution_backward_tile(const ConvolutionBackwardArgs& args, int b
       Pair* to = inputs + (y + 1) * 2 * kPairs * stride;
       for (int start = 0; start < 2; ++start)
         for (int pair = 0; pair < kPairs - start; ++pair)
-          for (int c = 0; c < stride; c += kLanes) {
+          for (int c = 0; c < in; c += kLanes) {  // what is beyond `in` reaches no result
             const float* from = row + (2 * pair + start) * stride + c;
             store_pairs(to + (start * kPairs + pair) * stride + c, load(from), load(from + stride));
           }

@@ -1,5 +1,5 @@
-// Convolution of an 8-row, 64-column tile. As many rows of the input as the kernel is high lie channel-major in a ring; a
-// tap is an offset into them, so no im2col is built.
+// Convolution of an 8-row, 64-column tile. As many rows of the input as the kernel is high lie channel-major in a ring;
+// a tap is an offset into them, so no im2col is built.
 #pragma once
 
 #include "ops/cpu/product.h"
@@ -103,8 +103,7 @@ static void convolution_tile_of(const ConvolutionArgs& args, const void* plan, i
     prepare(y + K / 2);
     const Word* rows[K];
     for (int ky = 0; ky < K; ++ky) rows[ky] = ring(y + ky - K / 2);
-    const auto keep = [&](int o, int t, Vec sum)
-        __attribute__((always_inline)) { store(sums + o * kTokens + t, sum); };
+    const auto keep = [&](int o, int t, Vec sum) __attribute__((always_inline)) { store(sums + o * kTokens + t, sum); };
 #if defined(__AMX_BF16__)
     const int depth = tile_depth(words);
     for (int o = 0; o < out; o += kTileSide) {

@@ -10,10 +10,8 @@ namespace smhdr::cpu::SMHDR_ISA {
 
 static int64_t hybrid_scratch(const HybridArgs& args) {
   const int channels = args.attention.x.channels, hidden = args.mlp.weights.hidden;
-  const int64_t
- attention = attention_tile_scratch(args.attention), mlp = mlp_tile_scratch(channels, hidden),
-                local = local_scratch(channels), window = kTokens * channels +
-                                                                           (attention > mlp ? attention : mlp);
+  const int64_t attention = attention_tile_scratch(args.attention), mlp = mlp_tile_scratch(channels, hidden),
+                local = local_scratch(channels), window = kTokens * channels + (attention > mlp ? attention : mlp);
   return kWindow * kTokens * channels + (window > local ? window : local);
 }
 
@@ -31,8 +29,8 @@ static void hybrid_tile(const HybridArgs& args, const HybridPlan& plan, int b, i
     for (int at = 0; at < windows * kWindow;) {
       const int x = (column * kWindow + at + attention.shift) % width;
       const int count = windows * kWindow - at < width - x ? windows * kWindow - at : width - x;
-      local_rectangle(args.local, plan.local, b, y, y + lines, x, x + count,
-                      local + (line * stride + at) * channels, stride * channels, work);
+      local_rectangle(args.local, plan.local, b, y, y + lines, x, x + count, local + (line * stride + at) * channels,
+                      stride * channels, work);
       at += count;
     }
     line += lines;
@@ -44,10 +42,11 @@ static void hybrid_tile(const HybridArgs& args, const HybridPlan& plan, int b, i
     window.gather(attention.x.data, channels, x);
     attention_tile<Word>(attention, plan.attention, window, b, x, spare);
     mlp_tile<Word>(args.mlp, plan.mlp, b, x, spare);
-    each_token(x, channels, kTokens, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {
-      const float* add = local + (t / kWindow * stride + w * kWindow + t % kWindow) * channels + c;
-      store_some(args.out.data + window.place[t] * channels + c, value + load_some(add, n), n);
-    });
+    each_token(
+        x, channels, kTokens, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {
+          const float* add = local + (t / kWindow * stride + w * kWindow + t % kWindow) * channels + c;
+          store_some(args.out.data + window.place[t] * channels + c, value + load_some(add, n), n);
+        });
   }
 }
 

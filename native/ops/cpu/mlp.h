@@ -20,16 +20,17 @@ SMHDR_INLINE void mlp_tile(const MlpArgs& args, const MlpPlan& plan, int b, floa
     tokens = normalise<Word>(x, w.norm, channels, y);
   else
     tokens = as_words<Word>(x, channels, y);
-  const Word* active =
-      linear_words(w.fc1_bias, static_cast<const Word*>(plan.fc1), tokens, channels / rows, hidden, inner,
-                   [](Vec v) __attribute__((always_inline)) { return gelu_before<Word>(v); });
+  const Word* active = linear_words(
+      w.fc1_bias, static_cast<const Word*>(plan.fc1), tokens, channels / rows, hidden, inner,
+      [](Vec v) __attribute__((always_inline)) { return gelu_before<Word>(v); });
   const float keep = args.keep ? args.keep[b] : 1.0f;
   const bool residual = args.residual;
-  linear_from(FromBias{w.fc2_bias}, static_cast<const Word*>(plan.fc2), active, hidden / rows, channels,
-              [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-                const Vec change = sum * keep;
-                store(x + o * kTokens + t, residual ? load(x + o * kTokens + t) + change : change);
-              });
+  linear_from(
+      FromBias{w.fc2_bias}, static_cast<const Word*>(plan.fc2), active, hidden / rows,
+      channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
+        const Vec change = sum * keep;
+        store(x + o * kTokens + t, residual ? load(x + o * kTokens + t) + change : change);
+      });
 }
 
 static int64_t mlp_scratch(const MlpArgs& args) {

@@ -53,8 +53,8 @@ SMHDR_INLINE void product_rows(int rows, Block block) {
 
 /// epilogue(output, column, sum) gets every output and every kLanes of `columns`, a multiple of kColumns * kLanes.
 template <typename Word, typename Start, typename Epilogue>
-SMHDR_INLINE void product_from(Start start, const Word* w, int64_t w_row, int64_t w_step, const Word* x,
-                               int64_t x_step, int depth, int outputs, Epilogue epilogue, int columns = kTokens) {
+SMHDR_INLINE void product_from(Start start, const Word* w, int64_t w_row, int64_t w_step, const Word* x, int64_t x_step,
+                               int depth, int outputs, Epilogue epilogue, int columns = kTokens) {
   for (int o = 0; o < outputs;) {
     // Spread a remainder over the last blocks: 10 outputs are 5 + 5, not 6 + 4.
     const int left = outputs - o, blocks = (left + kRows - 1) / kRows, rows = (left + blocks - 1) / blocks;
@@ -88,8 +88,9 @@ template <typename Word, typename Start, typename Epilogue>
 SMHDR_INLINE void linear_from(Start start, const Word* weight, const Word* x, int depth, int out, Epilogue epilogue) {
   if constexpr (kTiled && kWordRows<Word> == 2) {
     const int tiles = tile_depth(depth);
-    tile_product({weight, kTileSide, kTileWords}, int64_t{tiles} * kTileWords, x, tiles, out,
-                 [&](int o, int t, Vec sum) __attribute__((always_inline)) { epilogue(o, t, sum + start(o, t)); });
+    tile_product(
+        {weight, kTileSide, kTileWords}, int64_t{tiles} * kTileWords, x, tiles,
+        out, [&](int o, int t, Vec sum) __attribute__((always_inline)) { epilogue(o, t, sum + start(o, t)); });
   } else {
     product_from(start, weight, depth, 1, x, kTokens, depth, out, epilogue);
   }
@@ -101,26 +102,29 @@ SMHDR_INLINE void linear(const Word* weight, const Word* x, int depth, int out, 
 
 /// The same with f of the sums, as words in `to`, which needs room(out) rows.
 template <typename Word, typename F>
-SMHDR_INLINE const Word* linear_words(const float* bias, const Word* weight, const Word* x, int depth, int out, float* to,
-                                      F f) {
+SMHDR_INLINE const Word* linear_words(const float* bias, const Word* weight, const Word* x, int depth, int out,
+                                      float* to, F f) {
 #if defined(__AMX_BF16__)
   if constexpr (kWordRows<Word> == 2) {
     const int tiles = tile_depth(depth);
-    tile_blocks({weight, kTileSide, kTileWords}, int64_t{tiles} * kTileWords, x, kTokens, tiles, out,
-                [&](int o, int rows, const float* sums) __attribute__((always_inline)) {
-                  for (int r = 0; r < rows; r += 2)
-                    for (int t = 0; t < kTokens; t += kLanes) {
-                      const float* at = sums + r * kTokens + t;
-                      store_pairs(reinterpret_cast<Pair*>(to) + (o + r) / 2 * kTokens + t, f(load(at) + bias[o + r]),
-                                  f(load(at + kTokens) + bias[o + r + 1]));
-                    }
-                });
+    tile_blocks(
+        {weight, kTileSide, kTileWords}, int64_t{tiles} * kTileWords, x, kTokens, tiles,
+        out, [&](int o, int rows, const float* sums) __attribute__((always_inline)) {
+          for (int r = 0; r < rows; r += 2)
+            for (int t = 0; t < kTokens; t += kLanes) {
+              const float* at = sums + r * kTokens + t;
+              store_pairs(reinterpret_cast<Pair*>(to) + (o + r) / 2 * kTokens + t, f(load(at) + bias[o + r]),
+                          f(load(at + kTokens) + bias[o + r + 1]));
+            }
+        });
     return fill_tiles<Word>(to, out);
   }
 #endif
-  linear_from(FromBias{bias}, weight, x, depth, out,
-              [&](int o, int t, Vec sum) __attribute__((always_inline)) { store(to + o * kTokens + t, sum); });
-  return map_rows<Word>(to, out, [&](int, int, Vec v) __attribute__((always_inline)) { return f(v); });
+  linear_from(
+      FromBias{bias}, weight, x, depth,
+      out, [&](int o, int t, Vec sum) __attribute__((always_inline)) { store(to + o * kTokens + t, sum); });
+  return map_rows<Word>(
+      to, out, [&](int, int, Vec v) __attribute__((always_inline)) { return f(v); });
 }
 
 /// left [outputs][64] times x [64][64], both in words along and across its rows (as_words_along, as_words).
@@ -146,7 +150,8 @@ SMHDR_INLINE void linear_back(const float* weight, [[maybe_unused]] const void* 
 
 /// sums [rows][columns] += left right^T over 64 tokens: left [rows][64], right token-major with `stride` floats a
 /// token.
-SMHDR_INLINE void outer_tokens(const float* left, int rows, const float* right, int64_t stride, int columns, float* sums) {
+SMHDR_INLINE void outer_tokens(const float* left, int rows, const float* right, int64_t stride, int columns,
+                               float* sums) {
   product(
       left, kTokens, 1, right, stride, kTokens, rows,
       [&](int row, int column, Vec sum) __attribute__((always_inline)) {
@@ -174,15 +179,16 @@ SMHDR_INLINE void outer(const float* left, int rows, const float* right, int col
     words_along(left, rows, along);
     transposed_words(right, columns, across, row);
     for (int first = 0; first < columns; first += kTokens)
-      tile_blocks({along, depth, kTileSide}, kTileSide * depth, across + first, row, depth / kTileSide, rows,
-                  [&](int o, int count, const float* block) __attribute__((always_inline)) {
-                    for (int r = 0; r < count; ++r)
-                      for (int c = first; c < columns && c < first + kTokens; c += kLanes) {
-                        const int n = columns - c < kLanes ? columns - c : kLanes;
-                        float* to = sums + int64_t{o + r} * columns + c;
-                        store_some(to, load_some(to, n) + load(block + r * kTokens + c - first), n);
-                      }
-                  });
+      tile_blocks(
+          {along, depth, kTileSide}, kTileSide * depth, across + first, row, depth / kTileSide,
+          rows, [&](int o, int count, const float* block) __attribute__((always_inline)) {
+            for (int r = 0; r < count; ++r)
+              for (int c = first; c < columns && c < first + kTokens; c += kLanes) {
+                const int n = columns - c < kLanes ? columns - c : kLanes;
+                float* to = sums + int64_t{o + r} * columns + c;
+                store_some(to, load_some(to, n) + load(block + r * kTokens + c - first), n);
+              }
+          });
     return;
   }
 #endif

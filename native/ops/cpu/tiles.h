@@ -110,10 +110,11 @@ SMHDR_INLINE void tile_blocks(TileLeft left, int64_t block, const Pair* x, int64
 /// Calls epilogue(output, token, sum) as product() does.
 template <typename Epilogue>
 SMHDR_INLINE void tile_product(TileLeft left, int64_t block, const Pair* x, int depth, int outputs, Epilogue epilogue) {
-  tile_blocks(left, block, x, kTokens, depth, outputs, [&](int o, int rows, const float* sums) __attribute__((always_inline)) {
-    for (int r = 0; r < rows; ++r)
-      for (int t = 0; t < kTokens; t += kLanes) epilogue(o + r, t, load(sums + r * kTokens + t));
-  });
+  tile_blocks(
+      left, block, x, kTokens, depth, outputs, [&](int o, int rows, const float* sums) __attribute__((always_inline)) {
+        for (int r = 0; r < rows; ++r)
+          for (int t = 0; t < kTokens; t += kLanes) epilogue(o + r, t, load(sums + r * kTokens + t));
+      });
 }
 
 /// x [rows][64] as words along its rows: [rows][32], a left operand of a product over tokens.

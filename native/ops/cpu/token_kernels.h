@@ -10,7 +10,7 @@ SMHDR_INLINE int64_t padded_pitch(int channels) { return (channels + kLanes - 1)
 
 template <int Whole>
 SMHDR_INLINE void normalise_pixels_of(const float* x, NormWeights weights, int channels, int64_t count, float* out,
-                                   int64_t pitch) {
+                                      int64_t pitch) {
   const float share = 1.0f / channels;
   for (int64_t first = 0; first < count; first += kLanes) {
     const int pixels = count - first < kLanes ? static_cast<int>(count - first) : kLanes;
@@ -125,10 +125,11 @@ static void exposure_mix(const float* x, NormWeights weights, const void* produc
   const TileScope tiles;
   gather_tokens(x, channels, count, tokens);
   const Word* words = normalise<Word>(tokens, weights, channels, z);
-  linear(static_cast<const Word*>(product), words, channels / kWordRows<Word>, channels,
-         [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-           store(tokens + o * kTokens + t, load(tokens + o * kTokens + t) + sum);
-         });
+  linear(
+      static_cast<const Word*>(product), words, channels / kWordRows<Word>,
+      channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
+        store(tokens + o * kTokens + t, load(tokens + o * kTokens + t) + sum);
+      });
   scatter_tokens(tokens, channels, count, nullptr, out);
 }
 

@@ -136,11 +136,12 @@ SMHDR_INLINE Vec square_root(Vec v) {
 }
 
 /// 2^x on [-1/2, 1/2] as polynomials, the highest power first: relative error 1e-7, 1e-4.
-inline constexpr float kExp2[] = {0.00132764718f, 0.0096755418f, 0.0555071328f, 0.240221197f, 0.693146967f, 1.00000007f};
+inline constexpr float kExp2[] = {0.00132764718f, 0.0096755418f, 0.0555071328f,
+                                  0.240221197f,   0.693146967f,  1.00000007f};
 inline constexpr float kExp2Coarse[] = {0.0551716685f, 0.242611125f, 0.693260968f, 0.999928057f};
 
-/// 2^x for x <= 126; below -100 it stays at 2^-100, so that what it is multiplied by leaves no subnormal number, with which
-/// some processors take a hundred times as long.
+/// 2^x for x <= 126; below -100 it stays at 2^-100, so that what it is multiplied by leaves no subnormal number, with
+/// which some processors take a hundred times as long.
 template <int Size>
 SMHDR_INLINE Vec exp2_by(Vec x, const float (&polynomial)[Size]) {
   x = max(x, splat(-100.0f));
@@ -173,8 +174,9 @@ SMHDR_INLINE Vec natural_log(Vec x) {
   return m + (m2 * (p * m - 0.5f) + 0.693147181f * __builtin_convertvector(exponent, Vec));
 }
 
-/// 1 / v to 1e-7 for positive v below 2^126: an estimate and one Newton step cost a third of a division. (NEON's estimate
-/// has 8 bits and would need two steps, five instructions for one: not without a measurement on such a processor.)
+/// 1 / v to 1e-7 for positive v below 2^126: an estimate and one Newton step cost a third of a division. (NEON's
+/// estimate has 8 bits and would need two steps, five instructions for one: not without a measurement on such a
+/// processor.)
 SMHDR_INLINE Vec reciprocal(Vec v) {
 #if defined(__AVX512F__)
   const Vec estimate = _mm512_rcp14_ps(v);

@@ -112,12 +112,12 @@ SMHDR_INLINE void head_logits(float* q, float* k, int rows, const float* bias, c
   }
 #endif
   const auto from_bias = [&](int key, int t) __attribute__((always_inline)) { return load(bias + key * kTokens + t); };
-  product_from(from_bias, as_words<Word>(k, rows), 1, kTokens, as_words<Word>(q, rows), kTokens,
-               rows / kWordRows<Word>, kTokens,
-               [&](int key, int t, Vec sum) __attribute__((always_inline)) {
-                 if (shift_mask) sum += load(shift_mask + key * kTokens + t);
-                 store(logits + key * kTokens + t, sum);
-               });
+  product_from(
+      from_bias, as_words<Word>(k, rows), 1, kTokens, as_words<Word>(q, rows), kTokens, rows / kWordRows<Word>,
+      kTokens, [&](int key, int t, Vec sum) __attribute__((always_inline)) {
+        if (shift_mask) sum += load(shift_mask + key * kTokens + t);
+        store(logits + key * kTokens + t, sum);
+      });
 }
 
 /// Floats that head_logits needs beside its operands.
@@ -134,8 +134,7 @@ template <typename Word>
 SMHDR_INLINE void attention_tile(const AttentionArgs& args, const AttentionPlan& plan, const Window& window, int b,
                                  float* x, float* scratch) {
   constexpr int rows = kWordRows<Word>;
-  const int channels = args.x.channels, heads = args.weights.heads, depth = channels / heads,
-            words = channels / rows;
+  const int channels = args.x.channels, heads = args.weights.heads, depth = channels / heads, words = channels / rows;
   const int64_t tokens_room = kTokens * room(channels), head_room = kTokens * room(depth);
   float *y = scratch, *mixed = y + tokens_room, *q = mixed + tokens_room, *k = q + head_room, *v = k + head_room,
         *logits = v + head_room, *spare = logits + kTokens * kTokens;
@@ -149,26 +148,28 @@ SMHDR_INLINE void attention_tile(const AttentionArgs& args, const AttentionPlan&
   }
 
   for (int h = 0; h < heads; ++h) {
-    linear_from(FromBias{plan.qkv_bias + h * 3 * depth}, static_cast<const Word*>(plan.qkv) + h * plan.head_words, tokens,
-                words, 3 * depth, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-                  float* to = o < depth ? q : o < 2 * depth ? k - kTokens * depth : v - kTokens * 2 * depth;
-                  store(to + o * kTokens + t, o < depth ? sum * plan.logit_scale : sum);
-                });
+    linear_from(
+        FromBias{plan.qkv_bias + h * 3 * depth}, static_cast<const Word*>(plan.qkv) + h * plan.head_words, tokens,
+        words, 3 * depth, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
+          float* to = o < depth ? q : o < 2 * depth ? k - kTokens * depth : v - kTokens * 2 * depth;
+          store(to + o * kTokens + t, o < depth ? sum * plan.logit_scale : sum);
+        });
     head_logits<Word>(q, k, depth, plan.bias + int64_t{h} * kTokens * kTokens, window.shift_mask, logits, spare);
     alignas(64) float inverse[kTokens];
     const Word* attention = softmax<Word>(logits, inverse);
     float* out = mixed + h * depth * kTokens;
-    product_along(as_words_along<Word>(v, depth), attention, depth,
-                  [&](int d, int t, Vec sum) __attribute__((always_inline)) {
-                    store(out + d * kTokens + t, sum * load(inverse + t));
-                  });
+    product_along(
+        as_words_along<Word>(v, depth), attention, depth, [&](int d, int t, Vec sum) __attribute__((always_inline)) {
+          store(out + d * kTokens + t, sum * load(inverse + t));
+        });
   }
 
   const float keep = args.keep ? args.keep[b] : 1.0f;
-  linear_from(FromBias{args.weights.proj_bias}, static_cast<const Word*>(plan.proj), as_words<Word>(mixed, channels),
-              words, channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-                store(x + o * kTokens + t, load(x + o * kTokens + t) + sum * keep);
-              });
+  linear_from(
+      FromBias{args.weights.proj_bias}, static_cast<const Word*>(plan.proj), as_words<Word>(mixed, channels), words,
+      channels, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
+        store(x + o * kTokens + t, load(x + o * kTokens + t) + sum * keep);
+      });
 }
 
 static int64_t attention_scratch(const AttentionArgs& args) {
@@ -183,9 +184,10 @@ static void attention_window(const AttentionArgs& args, const AttentionPlan& pla
   const Window window(args, plan, b, row, column);
   window.gather(args.x.data, channels, scratch);
   attention_tile<Word>(args, plan, window, b, scratch, scratch + kTokens * channels);
-  each_token(scratch, channels, kTokens, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {
-    store_some(args.out.data + window.place[t] * channels + c, value, n);
-  });
+  each_token(
+      scratch, channels, kTokens, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {
+        store_some(args.out.data + window.place[t] * channels + c, value, n);
+      });
 }
 
 }  // namespace smhdr::cpu::SMHDR_ISA

@@ -20,10 +20,12 @@ template <typename Word>
 SMHDR_INLINE void attention_gradient(const float* v, const float* g, int depth, float* out,
                                      [[maybe_unused]] float* spare) {
 #if defined(__AMX_BF16__)
-  if constexpr (kWordRows<Word> == 2) return token_products(g, v, depth, nullptr, out, spare, spare + kTokens * room(depth));
+  if constexpr (kWordRows<Word> == 2)
+    return token_products(g, v, depth, nullptr, out, spare, spare + kTokens * room(depth));
 #endif
-  product(v, 1, kTokens, g, kTokens, depth, kTokens,
-          [&](int key, int t, Vec sum) __attribute__((always_inline)) { store(out + key * kTokens + t, sum); });
+  product(
+      v, 1, kTokens, g, kTokens, depth,
+      kTokens, [&](int key, int t, Vec sum) __attribute__((always_inline)) { store(out + key * kTokens + t, sum); });
 }
 
 /// One value a key and query, a left operand and a right one of later products: floats [key][query]; as words across
@@ -54,8 +56,9 @@ struct Square {
 template <typename Word>
 SMHDR_INLINE void weigh(const float* left, const Square<Word>& weights, int depth, float scale, float* out,
                         [[maybe_unused]] float* spare) {
-  const auto keep = [&](int d, int t, Vec sum)
-      __attribute__((always_inline)) { store(out + d * kTokens + t, sum * scale); };
+  const auto keep = [&](int d, int t, Vec sum) __attribute__((always_inline)) {
+    store(out + d * kTokens + t, sum * scale);
+  };
   if constexpr (kWordRows<Word> == 1) {
     product(left, kTokens, 1, weights.values, kTokens, kTokens, depth, keep);
   } else {
@@ -105,8 +108,9 @@ SMHDR_INLINE void weigh_back(const float* left, const Square<Word>& weights, int
   }
 #endif
   to_token_major(weights.values, kTokens, spare);
-  product(left, kTokens, 1, spare, kTokens, kTokens, depth,
-          [&](int d, int t, Vec sum) __attribute__((always_inline)) { store(out + d * kTokens + t, sum * scale); });
+  product(
+      left, kTokens, 1, spare, kTokens, kTokens,
+      depth, [&](int d, int t, Vec sum) __attribute__((always_inline)) { store(out + d * kTokens + t, sum * scale); });
 }
 
 template <typename Word>
@@ -139,9 +143,9 @@ static void attention_backward_window(const AttentionBackwardArgs& args, const A
   normalise(x, f.weights.norm, channels, y);
   if (f.mask_mode != MaskMode::none) apply_mask(f, window, y, factors);
   const Word* words = as_words<Word>(y, channels, tokens);
-  linear_back<Word>(f.weights.proj_weight, plan.proj_turned, grad, channels, channels, spare,
-                    [&](int o, int t, Vec sum)
-                        __attribute__((always_inline)) { store(grad_mixed + o * kTokens + t, sum); });
+  linear_back<Word>(
+      f.weights.proj_weight, plan.proj_turned, grad, channels, channels,
+      spare, [&](int o, int t, Vec sum) __attribute__((always_inline)) { store(grad_mixed + o * kTokens + t, sum); });
 
   const float natural = plan.logit_scale * 0.693147181f;  // 1 / sqrt(depth)
   for (int h = 0; h < heads; ++h) {
@@ -149,11 +153,12 @@ static void attention_backward_window(const AttentionBackwardArgs& args, const A
     float *q = qkv + at, *k = q + all, *v = k + all, *grad_q = grad_qkv + at, *grad_k = grad_q + all,
           *grad_v = grad_k + all;
     const float *g = grad_mixed + at, *bias = plan.bias + int64_t{h} * kTokens * kTokens;
-    linear_from(FromBias{plan.qkv_bias + h * 3 * depth}, static_cast<const Word*>(plan.qkv) + h * plan.head_words,
-                words, channels / kWordRows<Word>, 3 * depth, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
-                  const int which = o < depth ? 0 : o < 2 * depth ? 1 : 2;
-                  store(q + which * all + (o - which * depth) * kTokens + t, sum);
-                });
+    linear_from(
+        FromBias{plan.qkv_bias + h * 3 * depth}, static_cast<const Word*>(plan.qkv) + h * plan.head_words, words,
+        channels / kWordRows<Word>, 3 * depth, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
+          const int which = o < depth ? 0 : o < 2 * depth ? 1 : 2;
+          store(q + which * all + (o - which * depth) * kTokens + t, sum);
+        });
     for (int i = 0; i < depth * kTokens; i += kLanes) {
       store(scaled + i, load(q + i) * plan.logit_scale);
       store(key + i, load(k + i));
@@ -198,9 +203,9 @@ static void attention_backward_window(const AttentionBackwardArgs& args, const A
     weigh_back(q, slopes, depth, natural, grad_k, spare);
     weigh_back(g, weights, depth, 1, grad_v, spare);
   }
-  linear_back<Word>(f.weights.qkv_weight, plan.qkv_turned, grad_qkv, 3 * channels, channels, spare,
-                    [&](int o, int t, Vec sum)
-                        __attribute__((always_inline)) { store(grad_y + o * kTokens + t, sum); });
+  linear_back<Word>(
+      f.weights.qkv_weight, plan.qkv_turned, grad_qkv, 3 * channels, channels,
+      spare, [&](int o, int t, Vec sum) __attribute__((always_inline)) { store(grad_y + o * kTokens + t, sum); });
   if (out.proj_weight) outer<Word>(grad, channels, mixed, channels, out.proj_weight, spare);
   if (out.proj_bias) sum_tokens(grad, channels, out.proj_bias);
   if (out.qkv_weight) outer<Word>(grad_qkv, 3 * channels, y, channels, out.qkv_weight, spare);
@@ -219,10 +224,11 @@ static void attention_backward_window(const AttentionBackwardArgs& args, const A
     }
   }
   normalise_backward(x, f.weights.norm, channels, grad_y, out.norm.gain, out.norm.bias);
-  each_token(grad_y, channels, kTokens, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {
-    const int64_t to = window.place[t] * channels + c;
-    store_some(args.grad_x.data + to, value + load_some(args.grad_out.data + to, n), n);
-  });
+  each_token(
+      grad_y, channels, kTokens, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {
+        const int64_t to = window.place[t] * channels + c;
+        store_some(args.grad_x.data + to, value + load_some(args.grad_out.data + to, n), n);
+      });
 }
 
 }  // namespace smhdr::cpu::SMHDR_ISA

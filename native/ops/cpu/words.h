@@ -48,25 +48,24 @@ SMHDR_INLINE PairVec pair(Vec even, Vec odd) {
 SMHDR_INLINE PairVec pair_along(Vec first, Vec second) { return (PairVec)_mm512_cvtne2ps_pbh(second, first); }
 #endif
 
-/// GELU and 2^x (see vector.h) of what becomes words. Where those are bfloat16, whose rounding is 2e-3 of a value, for less:
-/// GELU to 1.3e-4, 2^x to 1e-4 of it.
+/// GELU and 2^x (see vector.h) of what becomes words. Where those are bfloat16, whose rounding is 2e-3 of a value, for
+/// less: GELU to 1.3e-4, 2^x to 1e-4 of it.
 template <typename Word>
 SMHDR_INLINE Vec gelu_before(Vec x) {
 #if defined(__AVX512BF16__)
   if constexpr (kWordRows<Word> == 2) {
     // max(x, 0) - g(|x|); g(a) = a (1 - Phi(a)) is a parabola on each quarter up to 4, the closest one (least squares,
     // reweighted until the largest error is least).
-    const __m512 constant = _mm512_setr_ps(
-        1.620838e-05f, 0.0034099484f, 0.024282224f, 0.078294598f, 0.16755661f, 0.27449235f, 0.36897838f, 0.42323864f,
-        0.42444611f, 0.37819517f, 0.30279794f, 0.21962087f, 0.14518799f, 0.087894566f, 0.048906572f, 0.025085624f);
-    const __m512 linear = _mm512_setr_ps(
-        0.49903873f, 0.47402674f, 0.39193738f, 0.24837682f, 0.069509439f, -0.10242841f, -0.22937898f, -0.29220513f,
-        -0.29394001f, -0.25306728f, -0.19278176f, -0.13221204f, -0.082480475f, -0.047124971f, -0.024775634f,
-        -0.01202745f);
-    const __m512 square = _mm512_setr_ps(
-        -0.39149886f, -0.34479284f, -0.26368847f, -0.16807862f, -0.078357853f, -0.0091891345f, 0.033475623f,
-        0.051666647f, 0.052232623f, 0.043200746f, 0.031147646f, 0.020119039f, 0.011810966f, 0.0063558994f,
-        0.0031527206f, 0.0014469767f);
+    const __m512 constant = _mm512_setr_ps(1.620838e-05f, 0.0034099484f, 0.024282224f, 0.078294598f, 0.16755661f,
+                                           0.27449235f, 0.36897838f, 0.42323864f, 0.42444611f, 0.37819517f, 0.30279794f,
+                                           0.21962087f, 0.14518799f, 0.087894566f, 0.048906572f, 0.025085624f);
+    const __m512 linear = _mm512_setr_ps(0.49903873f, 0.47402674f, 0.39193738f, 0.24837682f, 0.069509439f, -0.10242841f,
+                                         -0.22937898f, -0.29220513f, -0.29394001f, -0.25306728f, -0.19278176f,
+                                         -0.13221204f, -0.082480475f, -0.047124971f, -0.024775634f, -0.01202745f);
+    const __m512 square =
+        _mm512_setr_ps(-0.39149886f, -0.34479284f, -0.26368847f, -0.16807862f, -0.078357853f, -0.0091891345f,
+                       0.033475623f, 0.051666647f, 0.052232623f, 0.043200746f, 0.031147646f, 0.020119039f, 0.011810966f,
+                       0.0063558994f, 0.0031527206f, 0.0014469767f);
     const Vec a = min(_mm512_abs_ps(x), splat(3.9999998f));
     const __m512i quarter = _mm512_cvttps_epi32(a * 4.0f);
     const Vec g = a * (a * (Vec)_mm512_permutexvar_ps(quarter, square) + (Vec)_mm512_permutexvar_ps(quarter, linear)) +
@@ -120,9 +119,8 @@ SMHDR_INLINE void store_column(float* out, int rows, int t, F value) {
 template <typename Word, typename F>
 SMHDR_INLINE const Word* map_rows(float* x, int rows, F f) {
   for (int t = 0; t < kTokens; t += kLanes)
-    store_column<Word>(x, rows, t, [&](int r) __attribute__((always_inline)) {
-      return f(r, t, load(x + r * kTokens + t));
-    });
+    store_column<Word>(
+        x, rows, t, [&](int r) __attribute__((always_inline)) { return f(r, t, load(x + r * kTokens + t)); });
   return fill_tiles<Word>(x, rows);
 }
 
@@ -131,7 +129,8 @@ template <typename Word>
 SMHDR_INLINE const Word* as_words(const float* x, int rows, float* out) {
   if constexpr (kWordRows<Word> == 1) return x;
   for (int t = 0; t < kTokens; t += kLanes)
-    store_column<Word>(out, rows, t, [&](int r) __attribute__((always_inline)) { return load(x + r * kTokens + t); });
+    store_column<Word>(
+        out, rows, t, [&](int r) __attribute__((always_inline)) { return load(x + r * kTokens + t); });
   return fill_tiles<Word>(out, rows);
 }
 template <typename Word>
