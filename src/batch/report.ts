@@ -1,4 +1,5 @@
 import { writeFile } from "node:fs/promises";
+import { duration } from "../duration.js";
 import type { ErrorCode } from "../errors.js";
 import { replaceFile } from "../output/replace-file.js";
 import type { LeftPhotograph } from "./photographs.js";
@@ -55,12 +56,4 @@ export function describeReport({ brackets, merged, present, setAside, seconds, p
     ...(setAside > 0 ? [`${setAside} set aside`] : []),
   ];
   return `${parts.join(", ")}.`;
-}
-
-/** 75 -> "1 min 15 s", 7500 -> "2 h 5 min". */
-export function duration(seconds: number): string {
-  if (seconds < 60) return `${Math.ceil(seconds)} s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }

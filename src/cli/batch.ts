@@ -4,8 +4,9 @@ import { mergeBatch } from "../batch/merge-batch.js";
 import { DEFAULT_NAME, NAME_FIELDS } from "../batch/output-names.js";
 import { type BatchPlan, planBatch, planTable } from "../batch/plan.js";
 import { readPlan, writePlan } from "../batch/plan-file.js";
-import { describeReport, duration } from "../batch/report.js";
+import { describeReport } from "../batch/report.js";
 import { type BatchProgress, JOURNAL_NAME, REPORT_NAME } from "../batch/run-batch.js";
+import { duration } from "../duration.js";
 import { SmhdrError } from "../errors.js";
 import { collect, parseCount } from "./arguments.js";
 import {

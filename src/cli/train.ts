@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { duration } from "../duration.js";
 import type { NativeDevices } from "../engine/addon.js";
 import { SmhdrError } from "../errors.js";
 import { loadModel } from "../model/model.js";
@@ -108,14 +109,7 @@ async function chooseConfig({ config, preset, resume, model }: TrainCommandOptio
   return preset !== undefined || !resume ? makeConfig({}, preset) : undefined;
 }
 
-/** 75 -> "1 min", 7500 -> "2 h 5 min". */
-export function describeDuration(seconds: number): string {
-  if (seconds < 60) return `${Math.ceil(seconds)} s`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-
 function describe({ epoch, epochs, loss, secondsLeft }: ProgressState): string {
-  const left = Number.isFinite(secondsLeft) ? `, ${describeDuration(secondsLeft)} left` : "";
+  const left = Number.isFinite(secondsLeft) ? `, ${duration(secondsLeft)} left` : "";
   return `epoch ${epoch} of ${epochs}, loss ${Number.isNaN(loss) ? "-" : loss.toFixed(4)}${left}`;
 }

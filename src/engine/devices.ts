@@ -62,7 +62,13 @@ export async function listDevices(): Promise<Device[]> {
     const addon = loadAddon();
     const { bf16, processors } = addon.cpuInfo();
     const precisions: Precision[] = bf16 ? ["fp32", "bf16"] : ["fp32"];
-    devices.push({ name: "cpu", model: processor, threads: processors, instructionSet: instructionSet(addon), precisions });
+    devices.push({
+      name: "cpu",
+      model: processor,
+      threads: processors,
+      instructionSet: instructionSet(addon),
+      precisions,
+    });
     devices.push(...cudaDevices(addon));
   } catch (error) {
     if (!(error instanceof SmhdrError && error.code === "ADDON_MISSING")) throw error;

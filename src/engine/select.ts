@@ -45,8 +45,8 @@ const preferred: Readonly<Partial<Record<NodeJS.Platform, readonly OnnxProvider[
 /**
  * The engine for a model: the native one, on the CUDA devices where there are any, or ONNX Runtime where that was asked for, where the model is an ONNX file or
  * where the native addon is missing; the notes say why it is not what was asked for.
- * @throws SmhdrError ADDON_MISSING where there is neither addon nor ONNX Runtime; UNSUPPORTED for a device that this
- * version or this model cannot use, or a precision that it cannot; else as createNativeEngine and createOnnxEngine do.
+ * @throws SmhdrError ADDON_MISSING where there is neither addon nor ONNX Runtime; INVALID_ARGUMENT for a native device and an ONNX model; UNSUPPORTED for a device that this
+ * version cannot use, or a precision that it cannot; else as createNativeEngine and createOnnxEngine do.
  */
 export async function selectEngine(
   model: Model | OnnxModel,
@@ -66,7 +66,7 @@ export async function selectEngine(
       : nativeEngine(model as Model, threads, precision, name);
   if (native && native !== "cpu") {
     if (!("tensors" in model))
-      throw new SmhdrError("UNSUPPORTED", `device: an ONNX model is computed on "onnx" devices; got "${device}".`);
+      throw new SmhdrError("INVALID_ARGUMENT", `device: an ONNX model is computed on "onnx" devices; got "${device}".`);
     return { engine: await make(native), notes };
   }
   if ("tensors" in model && (device === "auto" || native)) {

@@ -109,13 +109,16 @@ export class Reconstructor {
       throw new SmhdrError("INVALID_ARGUMENT", `model: method "radiance" uses no model; got "${model}".`);
     }
     if (method === "radiance" && device !== "auto" && !isNative(device)) {
-      throw new SmhdrError("UNSUPPORTED", `device: method "radiance" computes on "cpu" or "cuda"; got "${device}".`);
+      throw new SmhdrError(
+        "INVALID_ARGUMENT",
+        `device: method "radiance" computes on "cpu" or "cuda"; got "${device}".`,
+      );
     }
     if (precision !== "auto" && precision !== "fp32" && precision !== "bf16") {
       throw new SmhdrError("INVALID_ARGUMENT", `precision: expected "auto", "fp32" or "bf16"; got "${precision}".`);
     }
     if (method === "radiance" && precision === "bf16") {
-      throw new SmhdrError("UNSUPPORTED", 'precision: method "radiance" computes in "fp32"; got "bf16".');
+      throw new SmhdrError("INVALID_ARGUMENT", 'precision: method "radiance" computes in "fp32"; got "bf16".');
     }
     if (tile !== "auto" && tile !== "full" && !(Number.isInteger(tile) && tile >= LEAST_TILE)) {
       throw new SmhdrError(

@@ -97,6 +97,9 @@ describe("a wrong call", { concurrency: 2 }, () => {
   it("too little memory named", () => refused(jpegs, 2, /--memory/, "--memory", "1M"));
   it("a model where none is used", () =>
     refused(jpegs, 2, /model/, "--method", "radiance", "--model", "x.safetensors"));
+  it("a precision where there is but one", () =>
+    refused(jpegs, 2, /precision/, "--method", "radiance", "--precision", "bf16"));
+  it("a device that never merges", () => refused(jpegs, 2, /device/, "--method", "radiance", "--device", "onnx"));
 
   it("no photograph", async () => {
     const result = await smhdr("merge", "-o", join(folder, "none.exr"));
