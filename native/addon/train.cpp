@@ -134,7 +134,7 @@ Napi::Value train_step(const Napi::CallbackInfo& info) {
 
 const struct {
   const char* name;
-  std::vector<float> TrainerState::*values;
+  std::vector<float> TrainerState::* values;
 } kParts[] = {{"parameters", &TrainerState::parameters},
               {"averages", &TrainerState::averages},
               {"first", &TrainerState::first},

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #if defined(SMHDR_HAS_AMX)
+#include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -36,9 +37,16 @@ bool cpu_has_bf16() {
 
 bool cpu_has_matrix_unit() {
 #if defined(SMHDR_HAS_AMX)
-  // Linux gives a process the unit's registers when it asks: ARCH_REQ_XCOMP_PERM for XTILEDATA.
-  static const bool granted = cpu_has_bf16() && !std::getenv("SMHDR_ISA") && __builtin_cpu_supports("amx-tile") &&
-                              __builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+  static const bool granted = [] {
+    const char* forced = std::getenv("SMHDR_ISA");
+    unsigned a, b, c, d;
+    constexpr unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24;
+    if (!cpu_has_bf16() || (forced && std::strcmp(forced, "avx512") == 0) || !__get_cpuid_count(7, 0, &a, &b, &c, &d) ||
+        (d & (amx_bf16 | amx_tile)) != (amx_bf16 | amx_tile))
+      return false;
+    // Linux gives a process the unit's registers when it asks: ARCH_REQ_XCOMP_PERM for XTILEDATA.
+    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+  }();
   return granted;
 #else
   return false;

@@ -62,14 +62,14 @@ AttentionPlan CpuOps::attention_plan(const AttentionArgs& args, const Kernels& k
       std::copy_n(args.weights.qkv_weight + from * channels, int64_t{depth} * channels, qkv + to * channels);
       std::copy_n(args.weights.qkv_bias + from, depth, qkv_bias + to);
     }
-  const void* head_words = qkv;
+  const void* by_head = qkv;
   int64_t words_a_head = head_weights;
   if (kernels.pack) {
     words_a_head = kernels.packed_words(3 * depth, channels, 1);
     float* packed = words_[2].get(heads * words_a_head);
     for (int h = 0; h < heads; ++h)
       kernels.pack(qkv + h * head_weights, 3 * depth, channels, 1, packed + h * words_a_head);
-    head_words = packed;
+    by_head = packed;
   }
   for (int key = 0; key < kTokens; ++key)
     for (int query = 0; query < kTokens; ++query) {
@@ -83,7 +83,7 @@ AttentionPlan CpuOps::attention_plan(const AttentionArgs& args, const Kernels& k
       masks[square + at] = down ? -100 * kLog2E : 0;
       masks[2 * square + at] = across || down ? -100 * kLog2E : 0;
     }
-  return {head_words,
+  return {by_head,
           words_a_head,
           qkv_bias,
           words(kernels, args.weights.proj_weight, channels, channels, 1, words_[3]),

@@ -53,7 +53,7 @@ struct Folding {
 
 class CpuOps final : public Ops {
  public:
-  /// `exact` computes everything; where `fast` is not null it takes the forward products whose sizes are even.
+  /// `exact` computes everything; where `fast` is not null it takes the products that it has and whose sizes are even.
   CpuOps(ThreadPool& pool, const cpu::Kernels& exact, const cpu::Kernels* fast = nullptr)
       : pool_(pool), kernels_(exact), fast_(fast ? *fast : exact), thread_scratch_(pool.threads()) {}
 

@@ -104,8 +104,11 @@ int main() {
   }
   if (cpu_has_bf16()) {
     // The reference weights are random and large: a trained network is far closer (BENCHMARKS.md).
-    auto ops = make_cpu_ops(pool, CpuIsa::avx512, Precision::bf16);
-    for (const Case& c : kCases) run(c, *ops, false, 0.05);
+    for (bool matrix_unit : {false, true}) {
+      if (matrix_unit && !cpu_has_matrix_unit()) continue;
+      auto ops = make_cpu_ops(pool, CpuIsa::avx512, Precision::bf16, matrix_unit);
+      for (const Case& c : kCases) run(c, *ops, false, 0.05);
+    }
   } else {
     ++test::skipped;
     std::printf("skipped bf16: this processor or build has none\n");

@@ -221,7 +221,7 @@ void test_hybrid_block() {
 
 void test_attention() {
   for (Shape s : kWindows)
-    for (auto [channels, heads] : {std::pair{60, 6}, {24, 2}, {12, 2}, {40, 4}, {7, 7}, {9, 1}}) {
+    for (auto [channels, heads] : {std::pair{60, 6}, {24, 2}, {12, 2}, {40, 4}, {7, 7}, {9, 1}, {36, 1}, {40, 2}, {4, 2}}) {
       Weights w;
       const Tensor shape{nullptr, s.batch, s.height, s.width, channels};
       const auto x = random_values(shape.size()), mask = random_values(shape.pixels());

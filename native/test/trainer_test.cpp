@@ -9,6 +9,7 @@
 #include <map>
 
 #include "check.h"
+#include "core/cpu_isa.h"
 #include "smhdr/progress.h"
 #include "train/random.h"
 
@@ -131,6 +132,29 @@ void run_initial_weights() {
     CHECK(bias.largest <= bound && bias.largest > 0.5 * bound);
   }
   CHECK(moments("channel_layers.0.attn.q.weight").largest <= 1 / std::sqrt(60.0));
+}
+
+/// Products of bfloat16: the same bits on any number of threads, and a loss that falls.
+void run_bf16() {
+  if (!cpu_has_bf16()) {
+    ++skipped;
+    std::printf("skipped bf16: this processor or build has none\n");
+    return;
+  }
+  TrainerOptions options;
+  options.seed = 5;
+  options.precision = Precision::bf16;
+  const auto trainer = make(options, 3), other = make(options, 1);
+  const Batch batch(3);
+  double first = 0, last = 0;
+  for (int step = 0; step < 12; ++step) {
+    const auto result = trainer->step(batch.batch, 2e-3);
+    if (!CHECK(result.ok() && result.value().applied)) return;
+    (step ? last : first) = result.value().loss;
+    if (step < 3) CHECK(other->step(batch.batch, 2e-3).ok());
+    if (step == 2) CHECK(same(trainer->state(), other->state()));
+  }
+  CHECK(last < 0.9 * first);
 }
 
 void run_training() {
@@ -334,6 +358,7 @@ void run_pieces() {
 int main() {
   run_initial_weights();
   run_training();
+  run_bf16();
   run_options();
   run_prior_and_fold();
   run_pieces();

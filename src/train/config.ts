@@ -54,7 +54,7 @@ export interface TrainConfig {
   readonly lossWeights: "quality" | "uniform";
   /** Half of it times the squared mu-law difference is added to the absolute one: more than 0 weighs what is far off, as a PSNR does. */
   readonly squaredWeight: number;
-  /** bf16: products of bfloat16, where a matrix unit or a GPU makes them faster (docs/training.md). */
+  /** bf16: products of bfloat16, where the device has them (docs/training.md). */
   readonly precision: Precision;
   readonly perceptual: Perceptual;
   readonly perceptualWeight: number;

@@ -105,6 +105,7 @@ static void convolution_tile_of(const ConvolutionArgs& args, const void* plan, i
     for (int ky = 0; ky < K; ++ky) rows[ky] = ring(y + ky - K / 2);
     const auto keep = [&](int o, int t, Vec sum) __attribute__((always_inline)) { store(sums + o * kTokens + t, sum); };
 #if defined(__AMX_BF16__)
+    static_assert(kWordRows<Word> == 2);  // fp32 is another set's
     const int depth = tile_depth(words);
     for (int o = 0; o < out; o += kTileSide) {
       const Word* tile = weight + o / kTileSide * K * K * depth * kTileWords;

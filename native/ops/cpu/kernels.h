@@ -23,7 +23,7 @@ struct MlpBackwardPlan {
 /// Parts of the attention that do not depend on the window.
 struct AttentionPlan {
   const void* qkv;  // by head: its q, k and v of depth rows each
-  int64_t head_words;
+  int64_t words_a_head;
   const float* qkv_bias;  // [heads, 3 depth]
   const void* proj;
   float logit_scale;         // log2(e) / sqrt(C / heads): softmax is taken in base 2
@@ -156,7 +156,7 @@ const Kernels& kernels();
 namespace avx512_bf16 {
 const Kernels& kernels();
 }
-/// The same on the matrix unit, and the products of the attention's and the MLP's backward.
+/// The same on the matrix unit, and the products in the backward of the attention, the MLP and the convolution's weights.
 namespace amx {
 const Kernels& kernels();
 }

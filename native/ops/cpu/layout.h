@@ -59,7 +59,7 @@ SMHDR_INLINE void scatter_tokens(const float* from, int channels, int count, con
   });
 }
 
-/// Columns of a token-major operand of `outer`, padded to whole register blocks.
+/// Columns of a token-major operand of `outer_tokens`, padded to whole register blocks.
 SMHDR_INLINE int padded_columns(int columns) {
   constexpr int block = kColumns * kLanes;
   return (columns + block - 1) / block * block;

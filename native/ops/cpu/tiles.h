@@ -5,6 +5,10 @@
 
 #include "ops/cpu/words.h"
 
+#if defined(SMHDR_SANITIZE_ADDRESS)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace smhdr::cpu::SMHDR_ISA {
 
 /// To be alive where a kernel multiplies: the unit's registers, configured.
@@ -33,13 +37,23 @@ template <int Tile>
 SMHDR_INLINE void tile_zero() {
   asm volatile("tilezero %%tmm%c0" : : "i"(Tile));
 }
+/// No sanitizer sees what a tile reads and writes.
+SMHDR_INLINE void check_tile([[maybe_unused]] const void* at, [[maybe_unused]] int64_t stride) {
+#if defined(SMHDR_SANITIZE_ADDRESS)
+  for (int row = 0; row < kTileSide; ++row)
+    if (__asan_region_is_poisoned(const_cast<char*>(static_cast<const char*>(at)) + row * stride * 4, 4 * kTileSide))
+      __builtin_trap();
+#endif
+}
 /// Rows lie `stride` words or floats apart.
 template <int Tile>
 SMHDR_INLINE void tile_load(const void* from, int64_t stride) {
+  check_tile(from, stride);
   asm volatile("tileloadd (%1,%2,1), %%tmm%c0" : : "i"(Tile), "r"(from), "r"(stride * 4) : "memory");
 }
 template <int Tile>
 SMHDR_INLINE void tile_store(float* to, int64_t stride) {
+  check_tile(to, stride);
   asm volatile("tilestored %%tmm%c0, (%1,%2,1)" : : "i"(Tile), "r"(to), "r"(stride * 4) : "memory");
 }
 template <int Sum, int Left, int Right>

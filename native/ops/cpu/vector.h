@@ -140,11 +140,11 @@ inline constexpr float kExp2[] = {0.00132764718f, 0.0096755418f, 0.0555071328f,
                                   0.240221197f,   0.693146967f,  1.00000007f};
 inline constexpr float kExp2Coarse[] = {0.0551716685f, 0.242611125f, 0.693260968f, 0.999928057f};
 
-/// 2^x for x <= 126; below -100 it stays at 2^-100, so that what it is multiplied by leaves no subnormal number, with
-/// which some processors take a hundred times as long.
+/// 2^x for x <= 126; below -60 it stays at 2^-60, far less than float32 tells apart beside 1, so that what it is
+/// multiplied by leaves no subnormal number, with which some processors take a hundred times as long.
 template <int Size>
 SMHDR_INLINE Vec exp2_by(Vec x, const float (&polynomial)[Size]) {
-  x = max(x, splat(-100.0f));
+  x = max(x, splat(-60.0f));
   const Vec rounder = splat(12582912.0f);  // 1.5 * 2^23: adding it leaves the integer part in the low bits
   const Vec shifted = x + rounder;
   const Vec r = x - (shifted - rounder);

@@ -149,7 +149,7 @@ SMHDR_INLINE void attention_tile(const AttentionArgs& args, const AttentionPlan&
 
   for (int h = 0; h < heads; ++h) {
     linear_from(
-        FromBias{plan.qkv_bias + h * 3 * depth}, static_cast<const Word*>(plan.qkv) + h * plan.head_words, tokens,
+        FromBias{plan.qkv_bias + h * 3 * depth}, static_cast<const Word*>(plan.qkv) + h * plan.words_a_head, tokens,
         words, 3 * depth, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
           float* to = o < depth ? q : o < 2 * depth ? k - kTokens * depth : v - kTokens * 2 * depth;
           store(to + o * kTokens + t, o < depth ? sum * plan.logit_scale : sum);

@@ -12,7 +12,7 @@ static int64_t attention_backward_scratch(const AttentionBackwardArgs& args) {
                 head = kTokens * (kTiled ? room(depth) : kTokens) + logits_spare(depth) + 2 * kTileWords;
   int64_t spare = outer1 > words ? outer1 : words;
   spare = spare > head ? spare : head;
-  return kTokens * (12 * int64_t{channels} + room(channels) + 2 * room(depth) + (kTiled ? 4 : 2) * kTokens + 1) + spare;
+  return kTokens * (12 * int64_t{channels} + room(channels) + room(depth) + (kTiled ? 4 : 2) * kTokens + 1) + spare;
 }
 
 /// logits' [key][query] gradient: v^T g, both [depth][64].
@@ -127,10 +127,10 @@ static void attention_backward_window(const AttentionBackwardArgs& args, const A
   };
   float *x = take(channels), *y = take(channels), *tokens = take(room(channels)), *qkv = take(3 * channels),
         *mixed = take(channels), *grad = take(channels), *grad_mixed = take(channels), *grad_qkv = take(3 * channels),
-        *grad_y = take(channels), *scaled = take(room(depth)), *key = take(room(depth)), *attention = take(kTokens),
-        *grad_logits = take(kTokens), *packed = take(kTiled ? 2 * kTokens : 0), *factors = take(1), *spare = next;
+        *grad_y = take(channels), *scaled = take(room(depth)), *attention = take(kTokens),
+        *grad_logits = take(kTokens), *squares = take(kTiled ? 2 * kTokens : 0), *factors = take(1), *spare = next;
   const auto square = [&](float* values, int which) __attribute__((always_inline)) {
-    Word* words = reinterpret_cast<Word*>(packed) + which * kTokens * kTokens;
+    Word* words = reinterpret_cast<Word*>(squares) + which * kTokens * kTokens;
     return Square<Word>{values, words, words + kTokens * kTokens / 2};
   };
 
@@ -154,16 +154,13 @@ static void attention_backward_window(const AttentionBackwardArgs& args, const A
           *grad_v = grad_k + all;
     const float *g = grad_mixed + at, *bias = plan.bias + int64_t{h} * kTokens * kTokens;
     linear_from(
-        FromBias{plan.qkv_bias + h * 3 * depth}, static_cast<const Word*>(plan.qkv) + h * plan.head_words, words,
+        FromBias{plan.qkv_bias + h * 3 * depth}, static_cast<const Word*>(plan.qkv) + h * plan.words_a_head, words,
         channels / kWordRows<Word>, 3 * depth, [&](int o, int t, Vec sum) __attribute__((always_inline)) {
           const int which = o < depth ? 0 : o < 2 * depth ? 1 : 2;
           store(q + which * all + (o - which * depth) * kTokens + t, sum);
         });
-    for (int i = 0; i < depth * kTokens; i += kLanes) {
-      store(scaled + i, load(q + i) * plan.logit_scale);
-      store(key + i, load(k + i));
-    }
-    head_logits<Word>(scaled, key, depth, bias, window.shift_mask, attention, spare);
+    for (int i = 0; i < depth * kTokens; i += kLanes) store(scaled + i, load(q + i) * plan.logit_scale);
+    head_logits<Word>(scaled, k, depth, bias, window.shift_mask, attention, spare);
     alignas(64) float inverse[kTokens];
     softmax<float>(attention, inverse);
     const Square<Word> weights = square(attention, 0), slopes = square(grad_logits, 1);

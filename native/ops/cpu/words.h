@@ -70,7 +70,7 @@ SMHDR_INLINE Vec gelu_before(Vec x) {
     const __m512i quarter = _mm512_cvttps_epi32(a * 4.0f);
     const Vec g = a * (a * (Vec)_mm512_permutexvar_ps(quarter, square) + (Vec)_mm512_permutexvar_ps(quarter, linear)) +
                   (Vec)_mm512_permutexvar_ps(quarter, constant);
-    return max(x, Vec{}) - g;
+    return max(Vec{}, x) - g;  // in this order a NaN stays one
   }
 #endif
   return gelu(x);
