@@ -246,7 +246,7 @@ describe("the engine is chosen", { skip }, () => {
     assert.equal(engine.device, "onnx (cpu)");
     assert.deepEqual(notes, []);
     await assert.rejects(selectEngine(weights, "cuda:99"), { code: "UNSUPPORTED", message: /"cuda:99"/ });
-    await assert.rejects(selectEngine(file, "cuda"), { code: "UNSUPPORTED", message: /ONNX model/ });
+    await assert.rejects(selectEngine(file, "cuda"), { code: "INVALID_ARGUMENT", message: /ONNX model/ });
     await assert.rejects(selectEngine(weights, "abacus" as "cpu"), { code: "INVALID_ARGUMENT", message: /abacus/ });
   });
 });
