@@ -65,17 +65,18 @@ inline void find_implementations(bool with_bf16 = false) {
     std::printf("skipped bf16: this processor or build has none, or SMHDR_ISA rules it out\n");
     return;
   }
-  for (ThreadPool* pool : {&one, &three})
-    implementations.push_back({"avx512, bf16, " + std::to_string(pool->threads()) + " threads",
-                               make_cpu_ops(*pool, CpuIsa::avx512, Precision::bf16, false), kBf16Tolerance});
-  if (!cpu_has_matrix_unit()) {
+  const auto add = [&](const std::string& name, bool matrix_unit) {
+    for (ThreadPool* pool : {&one, &three})
+      implementations.push_back({name + ", bf16, " + std::to_string(pool->threads()) + " threads",
+                                 make_cpu_ops(*pool, CpuIsa::avx512, Precision::bf16, matrix_unit), kBf16Tolerance});
+  };
+  add("avx512", false);
+  if (cpu_has_matrix_unit()) {
+    add("amx", true);
+  } else {
     ++skipped;
     std::printf("skipped amx: this processor, system or build has none\n");
-    return;
   }
-  for (ThreadPool* pool : {&one, &three})
-    implementations.push_back({"amx, bf16, " + std::to_string(pool->threads()) + " threads",
-                               make_cpu_ops(*pool, CpuIsa::avx512, Precision::bf16), kBf16Tolerance});
 }
 
 /// Adds the CUDA kernels on the CPU, and on a GPU where there is one (see cuda/shared_new.cpp).

@@ -164,12 +164,8 @@ static void convolution_tap_products(const Pair* gradients, const Pair* inputs, 
                             stride, words / kTileSide);
         }
         tile_store_sums(sums, kTokens);
-        for (int r = 0; r < kTileSide && o + r < out; ++r)
-          for (int c = first; c < in && c < first + kTokens; c += kLanes) {
-            const int n = in - c < kLanes ? in - c : kLanes;
-            float* to = grad_weight + (int64_t{tap} * out + o + r) * in + c;
-            store_some(to, load_some(to, n) + load(sums + r * kTokens + c - first), n);
-          }
+        add_tile_sums(sums, out - o < kTileSide ? out - o : kTileSide, first, in,
+                      grad_weight + (int64_t{tap} * out + o) * in);
       }
 }
 #endif
@@ -199,7 +195,8 @@ static void convolution_backward_tile(const ConvolutionBackwardArgs& args, int b
     }
     for (int y = 0; y < rows; ++y) {
       gather_gradients(args.grad_out.at(b, y0 + y, x0), out, count, 1.0f, grad);
-      words_along(grad, out, gradients + int64_t{y} * (out + kTileSide) * kTokens / 2);
+      as_words_along<Word>(grad, out,
+                           reinterpret_cast<float*>(gradients + int64_t{y} * (out + kTileSide) * kTokens / 2));
       if (args.grad_bias) sum_tokens(grad, out, args.grad_bias);
     }
     if (args.grad_weight) convolution_tap_products(gradients, inputs, stride, rows, in, out, args.grad_weight);

@@ -174,20 +174,15 @@ SMHDR_INLINE void outer(const float* left, int rows, const float* right, int col
 #if defined(__AMX_BF16__)
   if constexpr (kWordRows<Word> == 2) {
     constexpr int depth = kTokens / 2;
-    Pair *along = reinterpret_cast<Pair*>(spare), *across = along + depth * (rows + kTileSide);
+    const Pair* along = as_words_along<Pair>(left, rows, spare);
+    Pair* across = reinterpret_cast<Pair*>(spare) + depth * (rows + kTileSide);
     const int row = padded_columns(columns);
-    words_along(left, rows, along);
     transposed_words(right, columns, across, row);
     for (int first = 0; first < columns; first += kTokens)
       tile_blocks(
           {along, depth, kTileSide}, kTileSide * depth, across + first, row, depth / kTileSide,
           rows, [&](int o, int count, const float* block) __attribute__((always_inline)) {
-            for (int r = 0; r < count; ++r)
-              for (int c = first; c < columns && c < first + kTokens; c += kLanes) {
-                const int n = columns - c < kLanes ? columns - c : kLanes;
-                float* to = sums + int64_t{o + r} * columns + c;
-                store_some(to, load_some(to, n) + load(block + r * kTokens + c - first), n);
-              }
+            add_tile_sums(block, count, first, columns, sums + int64_t{o} * columns);
           });
     return;
   }

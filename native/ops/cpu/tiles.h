@@ -125,9 +125,14 @@ SMHDR_INLINE void tile_product(TileLeft left, int64_t block, const Pair* x, int 
       });
 }
 
-/// x [rows][64] as words along its rows: [rows][32], a left operand of a product over tokens.
-SMHDR_INLINE void words_along(const float* x, int rows, Pair* to) {
-  for (int i = 0; i < rows * kTokens; i += 2 * kLanes) store(to + i / 2, pair_along(load(x + i), load(x + i + kLanes)));
+/// to [rows][columns] += sums [rows][64], which are columns `first` and after of it.
+SMHDR_INLINE void add_tile_sums(const float* sums, int rows, int first, int columns, float* to) {
+  for (int r = 0; r < rows; ++r)
+    for (int c = first; c < columns && c < first + kTokens; c += kLanes) {
+      const int n = columns - c < kLanes ? columns - c : kLanes;
+      float* at = to + int64_t{r} * columns + c;
+      store_some(at, load_some(at, n) + load(sums + r * kTokens + c - first), n);
+    }
 }
 
 /// x [rows][64] as right operand of a product over tokens: words [32][row], row >= rows a multiple of 16, the rest of

@@ -62,8 +62,7 @@ SMHDR_INLINE void weigh(const float* left, const Square<Word>& weights, int dept
   if constexpr (kWordRows<Word> == 1) {
     product(left, kTokens, 1, weights.values, kTokens, kTokens, depth, keep);
   } else {
-    for (int i = 0; i < depth * kTokens; i += kLanes) store(spare + i, load(left + i));
-    product_along(as_words_along<Word>(spare, depth), weights.across, depth, keep);
+    product_along(as_words_along<Word>(left, depth, spare), weights.across, depth, keep);
   }
 }
 

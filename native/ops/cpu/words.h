@@ -138,15 +138,21 @@ SMHDR_INLINE const Word* as_words(float* x, int rows) {
   return as_words<Word>(x, rows, x);
 }
 
-/// Rows [rows][64] with the words along a row ([rows][64 / kWordRows]), in place: the left operand of a product whose
-/// depth is tokens.
+/// Rows [rows][64] with the words along a row ([rows][64 / kWordRows]), the left operand of a product whose depth is
+/// tokens: in place, or of x into `out`, which only words that are no floats need.
 template <typename Word>
-SMHDR_INLINE const Word* as_words_along(float* x, [[maybe_unused]] int rows) {
-  if constexpr (kWordRows<Word> == 2) {
+SMHDR_INLINE const Word* as_words_along(const float* x, [[maybe_unused]] int rows, [[maybe_unused]] float* out) {
+  if constexpr (kWordRows<Word> == 1) {
+    return x;
+  } else {
     for (int i = 0; i < rows * kTokens; i += 2 * kLanes)
-      store_pairs_along(reinterpret_cast<Word*>(x) + i / 2, load(x + i), load(x + i + kLanes));
+      store_pairs_along(reinterpret_cast<Word*>(out) + i / 2, load(x + i), load(x + i + kLanes));
+    return reinterpret_cast<const Word*>(out);
   }
-  return reinterpret_cast<const Word*>(x);
+}
+template <typename Word>
+SMHDR_INLINE const Word* as_words_along(float* x, int rows) {
+  return as_words_along<Word>(x, rows, x);
 }
 
 }  // namespace smhdr::cpu::SMHDR_ISA
