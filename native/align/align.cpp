@@ -37,9 +37,9 @@ constexpr double kRough = 0.02, kFine = 0.005;
 constexpr int kSimplerSteps = 4;        // what explains the pixels takes fewer; what does not creeps on for long
 constexpr double kLargestMotion = 0.3;  // of the longer side
 constexpr double kWorseRegion = -3;     // significance from which a part of the image got worse
-// Mean movement below which the camera stood on something, whose pixels are better kept exact than interpolated: in
-// full-resolution pixels; and what can be told on a small picture, in its own.
-constexpr double kStillPixels = 1.0, kStillProxyPixels = 0.1;
+// Mean movement below which pixels are better kept exact than interpolated: in full-resolution pixels; and what can be
+// told on a small picture, in its own. Half a pixel already costs a merge several decibels at edges.
+constexpr double kStillPixels = 0.15, kStillProxyPixels = 0.1;
 
 /// An exposure at all scales, with its textured pixels once somebody is compared with it.
 struct Prepared {
