@@ -121,9 +121,11 @@ def merge(job):
         visible = None
         if i != reference:
             warp = find_warp(half[reference], half[i], STOPS * (i - reference), method)
-            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            linear = cv2.warpPerspective(linear, warp, (width, height), flags=flags)
-            visible = cv2.warpPerspective(np.ones((height, width), np.float32), warp, (width, height), flags=flags)
+            size = (width, height)
+            root = cv2.warpPerspective(np.sqrt(linear), warp, size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+            linear = np.square(np.clip(root, 0, 1))
+            visible = np.ones((height, width), np.float32)
+            visible = cv2.warpPerspective(visible, warp, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
             visible = (visible > 0.999).astype(np.float32)
         light.append(linear)
         seen.append(visible)

@@ -180,9 +180,14 @@ void check_left_alone(smhdr::ThreadPool& pool) {
       CHECK(r.outcome == AlignOutcome::still);
       CHECK(r.homography == smhdr::align::kIdentity);
     }
-  const auto trembled =
-      align({reference, render({.warp = warp_of(0.3, 0.4, 0), .gain = 4, .noise = 0.003})}, {0, 2}, 0, pool)[1];
+  const auto shifted = [&](double x, double y) {
+    return align({reference, render({.warp = warp_of(x, y, 0), .gain = 4, .noise = 0.003})}, {0, 2}, 0, pool)[1];
+  };
+  const auto trembled = shifted(0.06, 0.08);
   CHECK(trembled.outcome == AlignOutcome::still && trembled.homography == smhdr::align::kIdentity);
+  const auto moved = shifted(0.3, 0.4);
+  CHECK(moved.outcome == AlignOutcome::aligned);
+  CHECK(corner_error(moved.homography, warp_of(0.3, 0.4, 0)) < 0.1);
   for (const uint32_t seed : {500u, 600u, 700u}) {
     const auto r = align({reference, render({.gain = 4, .noise = 0.002, .seed = seed})}, {0, 2}, 0, pool)[1];
     print("unrelated", r, corner_error(r.homography, smhdr::align::kIdentity));

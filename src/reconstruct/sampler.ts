@@ -64,27 +64,32 @@ export class ExposureSampler {
     }
   }
 
-  /** Bilinear in linear light; what the exposure did not see repeats its border. */
+  /**
+   * Cubic in the root of light, where edges are far less steep, within what the four nearest pixels say, as the merge
+   * does (native/ops/reference/radiance_merge.cpp); what the exposure did not see repeats its border.
+   */
   private readMoved(region: Region, h: readonly number[], out: Float32Array): void {
     const { pixels, exposureValue } = this.exposure;
     const scale = 1 / (2 ** exposureValue + 1e-8);
     const [lastX, lastY] = [pixels.width - 1, pixels.height - 1];
+    const clamp = (v: number, last: number) => Math.min(Math.max(v, 0), last);
     const place = (px: number, py: number): [number, number] => {
       const w = h[6] * px + h[7] * py + h[8];
-      const at = (v: number, last: number) => Math.min(Math.max(v, 0), last);
-      return [at((h[0] * px + h[1] * py + h[2]) / w, lastX), at((h[3] * px + h[4] * py + h[5]) / w, lastY)];
+      return [clamp((h[0] * px + h[1] * py + h[2]) / w, lastX), clamp((h[3] * px + h[4] * py + h[5]) / w, lastY)];
     };
     // A homography takes extremes of a rectangle to extremes at its corners.
     const ends = (from: number, count: number, length: number) => {
-      const inside = (v: number) => Math.min(Math.max(v, 0), length - 1);
+      const inside = (v: number) => clamp(v, length - 1);
       return from < 0 || from + count > length ? [0, length - 1] : [inside(from), inside(from + count - 1)];
     };
     const xs = ends(region.x, region.width, pixels.width);
     const ys = ends(region.y, region.height, pixels.height);
-    const corners = xs.flatMap((px) => ys.map((py) => place(px, py)[1]));
-    const first = Math.floor(Math.min(...corners));
-    const rows = pixels.rows(first, Math.min(Math.floor(Math.max(...corners)) + 2, pixels.height));
-    const stride = pixels.width * 3;
+    const corners = xs.flatMap((px) => ys.map((py) => place(px, py)));
+    const { begin: left, count: wide } = reach(corners, 0, lastX);
+    const { begin: top, count: tall } = reach(corners, 1, lastY);
+    const roots = this.roots(left, top, wide, tall);
+    const across = new Float64Array(4);
+    const along = new Float64Array(4);
     let to = 0;
     for (let j = 0; j < region.height; j++) {
       const py = mirror(region.y + j, pixels.height);
@@ -92,14 +97,30 @@ export class ExposureSampler {
         const [sx, sy] = place(mirror(region.x + i, pixels.width), py);
         const x0 = Math.floor(sx);
         const y0 = Math.floor(sy);
-        const [fx, fy] = [sx - x0, sy - y0];
-        const a = (y0 - first) * stride + x0 * 3;
-        const right = x0 < lastX ? 3 : 0;
-        const down = y0 < lastY ? stride : 0;
+        cubicWeights(sx - x0, across);
+        cubicWeights(sy - y0, along);
+        const b = (clamp(x0, lastX) - left) * 3;
+        const a = (clamp(x0 - 1, lastX) - left) * 3;
+        const d = (clamp(x0 + 1, lastX) - left) * 3;
+        const e = (clamp(x0 + 2, lastX) - left) * 3;
         for (let c = 0; c < 3; c++) {
-          const top = this.linear(rows[a + c]) * (1 - fx) + this.linear(rows[a + right + c]) * fx;
-          const bottom = this.linear(rows[a + down + c]) * (1 - fx) + this.linear(rows[a + down + right + c]) * fx;
-          const light = top * (1 - fy) + bottom * fy;
+          let root = 0;
+          let low = Number.POSITIVE_INFINITY;
+          let high = 0;
+          for (let k = 0; k < 4; k++) {
+            const line = (clamp(y0 - 1 + k, lastY) - top) * wide * 3 + c;
+            const second = roots[line + b];
+            const third = roots[line + d];
+            root +=
+              along[k] *
+              (across[0] * roots[line + a] + across[1] * second + across[2] * third + across[3] * roots[line + e]);
+            if (k === 1 || k === 2) {
+              low = Math.min(low, second, third);
+              high = Math.max(high, second, third);
+            }
+          }
+          root = Math.min(Math.max(root, low), high);
+          const light = root * root;
           out[to + c] = light * scale;
           out[to + 3 + c] = toGamma(light);
         }
@@ -107,4 +128,31 @@ export class ExposureSampler {
       }
     }
   }
+
+  /** Roots of the linear light of a rectangle of the exposure itself, interleaved RGB. */
+  private roots(left: number, top: number, wide: number, tall: number): Float32Array {
+    const { pixels } = this.exposure;
+    const rows = pixels.rows(top, top + tall);
+    const out = new Float32Array(wide * tall * 3);
+    for (let y = 0, to = 0; y < tall; y++) {
+      let from = (y * pixels.width + left) * 3;
+      for (const end = to + wide * 3; to < end; to++, from++) out[to] = Math.sqrt(this.linear(rows[from]));
+    }
+    return out;
+  }
+}
+
+/** The pixels of an axis that the taps around these places lie on. */
+function reach(places: readonly (readonly [number, number])[], axis: 0 | 1, last: number) {
+  const at = places.map((place) => Math.floor(place[axis]));
+  const begin = Math.max(Math.min(...at) - 1, 0);
+  return { begin, count: Math.min(Math.max(...at) + 2, last) + 1 - begin };
+}
+
+/** What the four pixels around a place count, `f` beyond the second of them. (Catmull and Rom, "A class of local interpolating splines", 1974.) */
+function cubicWeights(f: number, weights: Float64Array): void {
+  weights[0] = f * (-0.5 + f * (1 - 0.5 * f));
+  weights[1] = 1 + f * f * (1.5 * f - 2.5);
+  weights[2] = f * (0.5 + f * (2 - 1.5 * f));
+  weights[3] = f * f * (0.5 * f - 0.5);
 }

@@ -63,6 +63,52 @@ test("a moved exposure is sampled where it was, and mirrored beyond the image", 
   for (let i = 0; i < 24 * 6; i++) assert.ok(Math.abs(moved[i] - moved[4 * 24 * 6 + i]) < 1e-6);
 });
 
+test("between pixels a moved exposure is cubic in its light's root, and keeps to the four pixels around", async () => {
+  const [width, height] = [30, 20];
+  let seed = 1;
+  const noise = () => {
+    seed = (seed * 1103515245 + 12345) & 0x7fffffff;
+    return seed / 0x7fffffff;
+  };
+  const data = Float32Array.from({ length: width * height * 3 }, () => (noise() < 0.3 ? 1 : 0.02 * noise()));
+  const image = { width, height, channels: 3, data, encoding: { transfer: "linear", primaries: "srgb" } } as const;
+  const b = await bracketFromImages([image, image], { ev: [0, 2], align: "none" });
+  const h = [0.98, 0.05, 0.37, -0.04, 1.03, -0.6, 1e-4, -2e-4, 1] as const;
+  const sampler = new ExposureSampler({ ...b.exposures[1], alignment: h });
+  const whole = new Float32Array(width * height * 6);
+  sampler.read({ x: 0, y: 0, width, height }, whole);
+
+  const inside = (v: number, length: number) => Math.min(Math.max(v, 0), length - 1);
+  const weight = (x: number) =>
+    x < 1 ? 1.5 * x ** 3 - 2.5 * x ** 2 + 1 : x < 2 ? -0.5 * x ** 3 + 2.5 * x ** 2 - 4 * x + 2 : 0;
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const w = h[6] * x + h[7] * y + h[8];
+      const sx = inside((h[0] * x + h[1] * y + h[2]) / w, width);
+      const sy = inside((h[3] * x + h[4] * y + h[5]) / w, height);
+      for (let c = 0; c < 3; c++) {
+        let root = 0;
+        const nearest: number[] = [];
+        for (let v = Math.floor(sy) - 1; v <= Math.floor(sy) + 2; v++)
+          for (let u = Math.floor(sx) - 1; u <= Math.floor(sx) + 2; u++) {
+            const tap = Math.sqrt(data[(inside(v, height) * width + inside(u, width)) * 3 + c]);
+            root += weight(Math.abs(sx - u)) * weight(Math.abs(sy - v)) * tap;
+            if (u - Math.floor(sx) < 2 && u >= Math.floor(sx) && v - Math.floor(sy) < 2 && v >= Math.floor(sy))
+              nearest.push(tap);
+          }
+        const expected = Math.min(Math.max(root, Math.min(...nearest)), Math.max(...nearest)) ** 2 / 4;
+        assert.ok(Math.abs(whole[(y * width + x) * 6 + c] - expected) < 1e-6, `${x}, ${y}, ${c}`);
+      }
+    }
+  }
+  const part = new Float32Array(9 * 7 * 6);
+  sampler.read({ x: 21, y: 13, width: 9, height: 7 }, part);
+  for (let y = 0; y < 7; y++) {
+    const row = whole.subarray(((y + 13) * width + 21) * 6, ((y + 13) * width + 30) * 6);
+    assert.deepEqual(part.subarray(y * 9 * 6, (y + 1) * 9 * 6), row);
+  }
+});
+
 test("tiles cover every pixel, begin on the grid, overlap and fade to one", () => {
   for (const [width, height, pixels] of [
     [1000, 700, 300 * 300],

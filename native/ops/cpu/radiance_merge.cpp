@@ -85,28 +85,21 @@ void load_straight(const Tile& tile, const MergeModel::Exposure& e, const Exposu
   for (int x = 0; x < kWidth; ++x) out[kSeen].at()[x] = 1.0f;
 }
 
-/// Bilinear in linear light; outside of the exposure nothing is seen. First where every column lies, then the four
-/// pixels around each, which no vector instruction fetches faster, then the arithmetic.
-template <typename Decode>
-void load_warped(const Tile& tile, const MergeModel::Exposure& e, const ExposureRows& rows, int64_t y, Row* out,
-                 Decode decode) {
-  const int64_t width = tile.model.width, height = tile.model.height;
-  float* seen = out[kSeen].at();
-  if (rows.end <= rows.begin) {
-    for (int plane = 0; plane < kSamplePlanes; ++plane)
-      for (int x = 0; x < kWidth; ++x) out[plane].at()[x] = 0;
-    return;
-  }
+/// Where the columns of an image row lie in a moved exposure: the pixel above and left of each, and how far beyond it.
+struct Places {
   alignas(64) int32_t left[kWidth], top[kWidth];
-  alignas(64) float across[kWidth], along[kWidth], corner[3][4][kWidth];
+  alignas(64) float across[kWidth], along[kWidth];
+};
+
+void find_places(const Tile& tile, const MergeModel::Exposure& e, int64_t y, Places& places, float* seen) {
+  const int64_t width = tile.model.width, height = tile.model.height;
   const double* h = e.homography;
   const double line = static_cast<double>(y), last_x = static_cast<double>(width - 1);
   const double last_y = static_cast<double>(height - 1);
   const double x_row = h[1] * line + h[2], y_row = h[4] * line + h[5], w_row = h[7] * line + h[8];
   // The last pixel is reached from the one before it.
   const int32_t last_left = static_cast<int32_t>(width > 1 ? width - 2 : 0);
-  const int32_t last_top = static_cast<int32_t>(height > 1 ? height - 2 : 0),
-                first_row = static_cast<int32_t>(rows.begin);
+  const int32_t last_top = static_cast<int32_t>(height > 1 ? height - 2 : 0);
   const int32_t first = static_cast<int32_t>(tile.x0 - kMargin), last = static_cast<int32_t>(width - 1);
   for (int column = 0; column < kWidth; ++column) {
     const int32_t at = first + column, inside = at < 0 ? 0 : at < last ? at : last;
@@ -114,34 +107,97 @@ void load_warped(const Tile& tile, const MergeModel::Exposure& e, const Exposure
     const double w = h[6] * x + w_row, reciprocal = 1.0 / w;
     const double sx = (h[0] * x + x_row) * reciprocal, sy = (h[3] * x + y_row) * reciprocal;
     const bool in = (w > 0) & (sx >= 0) & (sy >= 0) & (sx <= last_x) & (sy <= last_y);
-    const double px = in ? sx : 0, py = in ? sy : rows.begin;  // what is not seen reads a pixel that is there
+    const double px = in ? sx : 0, py = in ? sy : 0;
     const int32_t l = static_cast<int32_t>(px), t = static_cast<int32_t>(py);
     const int32_t from = l < last_left ? l : last_left, above = t < last_top ? t : last_top;
-    left[column] = from;
-    top[column] = above;
-    across[column] = static_cast<float>(px - from);
-    along[column] = static_cast<float>(py - above);
+    places.left[column] = from;
+    places.top[column] = above;
+    places.across[column] = static_cast<float>(px - from);
+    places.along[column] = static_cast<float>(py - above);
     seen[column] = in ? 1.0f : 0.0f;
   }
-  const int64_t right = width > 1 ? 3 : 0, down = rows.end - rows.begin > 1 ? 3 * width : 0;
-  for (int column = 0; column < kWidth; ++column) {
-    // Above the first only where that row is all there is and nothing of it is seen.
-    const int32_t row = top[column] < first_row ? first_row : top[column];
-    const int64_t at = (int64_t{row - first_row} * width + left[column]) * 3;
-    for (int c = 0; c < 3; ++c) {
-      corner[c][0][column] = decode(rows.data, at + c);
-      corner[c][1][column] = decode(rows.data, at + right + c);
-      corner[c][2][column] = decode(rows.data, at + down + c);
-      corner[c][3][column] = decode(rows.data, at + down + right + c);
+}
+
+constexpr int kTaps = 4;
+
+/// Roots of the light in the 4x4 pixels around each place; 0 where nothing is seen. Along a run of columns that follow
+/// each other in the exposure too, every pixel is decoded once for each of the rows that need it.
+struct Taps {
+  alignas(64) float cell[3][kTaps][kTaps][kWidth];
+};
+
+template <typename Decode>
+void fetch(const Tile& tile, const ExposureRows& rows, const Places& places, const float* seen, Taps& taps,
+           Decode decode) {
+  const int64_t width = tile.model.width;
+  alignas(64) float root[3][kWidth + kTaps];
+  for (int begin = 0, end = 0; begin < kWidth; begin = end) {
+    const int32_t left = places.left[begin], top = places.top[begin];
+    const bool in = seen[begin] != 0;
+    for (end = begin + 1; end < kWidth; ++end)
+      if ((seen[end] != 0) != in || (in && (places.left[end] != left + end - begin || places.top[end] != top))) break;
+    const int count = end - begin, fetched = count + kTaps - 1;
+    for (int j = 0; j < kTaps; ++j) {
+      if (in) {
+        const int64_t line = (clamp(top - 1 + j, rows.begin, rows.end - 1) - rows.begin) * width;
+        for (int k = 0; k < fetched; ++k) {
+          const int64_t at = (line + clamp(left - 1 + k, 0, width - 1)) * 3;
+          for (int c = 0; c < 3; ++c) root[c][k] = decode(rows.data, at + c);
+        }
+      }
+      for (int c = 0; c < 3; ++c) {
+        for (int k = 0; k < fetched; ++k) root[c][k] = in ? __builtin_sqrtf(root[c][k]) : 0.0f;
+        for (int i = 0; i < kTaps; ++i)
+          for (int k = 0; k < count; ++k) taps.cell[c][j][i][begin + k] = root[c][k + i];
+      }
     }
   }
+}
+
+/// Catmull and Rom's cubic: what the four pixels around a place count, `f` beyond the second of them.
+SMHDR_INLINE void cubic_weights(const float* f, float (&weight)[kTaps][kWidth]) {
+  for (int x = 0; x < kWidth; ++x) {
+    const float t = f[x];
+    weight[0][x] = t * (-0.5f + t * (1.0f - 0.5f * t));
+    weight[1][x] = 1.0f + t * t * (1.5f * t - 2.5f);
+    weight[2][x] = t * (0.5f + t * (2.0f - 1.5f * t));
+    weight[3][x] = t * t * (0.5f * t - 0.5f);
+  }
+}
+
+/// Cubic in the root of light, where edges are far less steep, within what the four nearest pixels say: no rings.
+/// Outside of the exposure nothing is seen.
+template <typename Decode>
+void load_warped(const Tile& tile, const MergeModel::Exposure& e, const ExposureRows& rows, int64_t y, Row* out,
+                 Decode decode) {
+  float* seen = out[kSeen].at();
+  if (rows.end <= rows.begin) {
+    for (int plane = 0; plane < kSamplePlanes; ++plane)
+      for (int x = 0; x < kWidth; ++x) out[plane].at()[x] = 0;
+    return;
+  }
+  Places places;
+  Taps taps;
+  find_places(tile, e, y, places, seen);
+  fetch(tile, rows, places, seen, taps, decode);
+  alignas(64) float across[kTaps][kWidth], along[kTaps][kWidth];
+  cubic_weights(places.across, across);
+  cubic_weights(places.along, along);
   for (int c = 0; c < 3; ++c) {
-    const float *a = corner[c][0], *b = corner[c][1], *d = corner[c][2], *f = corner[c][3];
+    const auto& tap = taps.cell[c];
     float* __restrict to = out[c].at();
     const float scale = e.radiance_scale[c];
     for (int x = 0; x < kWidth; ++x) {
-      const float upper = a[x] + across[x] * (b[x] - a[x]), lower = d[x] + across[x] * (f[x] - d[x]);
-      to[x] = (upper + along[x] * (lower - upper)) * scale * seen[x];
+      float root = 0;
+      for (int j = 0; j < kTaps; ++j) {
+        float sum = across[0][x] * tap[j][0][x];
+        for (int i = 1; i < kTaps; ++i) sum += across[i][x] * tap[j][i][x];
+        root += along[j][x] * sum;
+      }
+      const float low = at_most(at_most(tap[1][1][x], tap[1][2][x]), at_most(tap[2][1][x], tap[2][2][x]));
+      const float high = at_least(at_least(tap[1][1][x], tap[1][2][x]), at_least(tap[2][1][x], tap[2][2][x]));
+      root = at_most(at_least(root, low), high);
+      to[x] = root * root * scale * seen[x];
     }
   }
 }

@@ -5,6 +5,7 @@
 // multiprocessor, so that one computes while the other waits. Every pixel's sums have one order: neither tiles nor
 // strips show.
 #include <algorithm>
+#include <cfloat>
 #include <vector>
 
 #include "merge/merge_device.h"
@@ -70,7 +71,16 @@ __device__ __forceinline__ float linear_light(float stored, const float* table, 
   return low + (position - below) * (__ldg(table + below + 1) - low);
 }
 
-/// Bilinear in linear light where the homography leads; false: outside of the exposure.
+/// What the four pixels around a place count, `f` beyond the second of them (Catmull and Rom).
+__device__ __forceinline__ void cubic_weights(float f, float (&weight)[4]) {
+  weight[0] = f * (-0.5f + f * (1.0f - 0.5f * f));
+  weight[1] = 1.0f + f * f * (1.5f * f - 2.5f);
+  weight[2] = f * (0.5f + f * (2.0f - 1.5f * f));
+  weight[3] = f * f * (0.5f * f - 0.5f);
+}
+
+/// Light where the homography leads, cubic in its root and within the four nearest pixels; false: outside of the
+/// exposure.
 template <typename Stored>
 __device__ __forceinline__ bool sample_aligned(const MergeParameters& p, int i, int x, int y, float (&light)[3]) {
   const MergeModel& m = p.model;
@@ -80,21 +90,30 @@ __device__ __forceinline__ bool sample_aligned(const MergeParameters& p, int i, 
   const double w = h[6] * x + h[7] * y + h[8], reciprocal = 1.0 / w;
   const double sx = (h[0] * x + h[1] * y + h[2]) * reciprocal, sy = (h[3] * x + h[4] * y + h[5]) * reciprocal;
   if (!(w > 0 && sx >= 0 && sy >= 0 && sx <= width - 1 && sy <= height - 1) || p.rows[i] < 1) return false;
-  const int left = static_cast<int>(sx), top = static_cast<int>(sy), right = clamp(left + 1, 0, width - 1),
-            upper = clamp(top - p.first_row[i], 0, p.rows[i] - 1),
-            lower = clamp(top + 1 - p.first_row[i], 0, p.rows[i] - 1);
-  const float across = static_cast<float>(sx - left), along = static_cast<float>(sy - top);
-  const Stored *above = static_cast<const Stored*>(p.pixels[i]) + int64_t{upper} * width * 3,
-               *below = static_cast<const Stored*>(p.pixels[i]) + int64_t{lower} * width * 3;
-  const int size = static_cast<int>(m.table_size);
+  const int left = static_cast<int>(sx), top = static_cast<int>(sy), size = static_cast<int>(m.table_size);
+  float across[4], along[4], root[3] = {}, low[3] = {FLT_MAX, FLT_MAX, FLT_MAX}, high[3] = {};
+  cubic_weights(static_cast<float>(sx - left), across);
+  cubic_weights(static_cast<float>(sy - top), along);
+#pragma unroll
+  for (int row = 0; row < 4; ++row) {
+    const Stored* line = static_cast<const Stored*>(p.pixels[i]) +
+                         int64_t{clamp(top - 1 + row - p.first_row[i], 0, p.rows[i] - 1)} * width * 3;
+#pragma unroll
+    for (int column = 0; column < 4; ++column) {
+      const Stored* pixel = line + clamp(left - 1 + column, 0, width - 1) * 3;
+#pragma unroll
+      for (int c = 0; c < 3; ++c) {
+        const float tap = sqrtf(linear_light(pixel[c], e.table, size));
+        root[c] += along[row] * across[column] * tap;
+        if (row == 0 || row == 3 || column == 0 || column == 3) continue;
+        low[c] = fminf(low[c], tap), high[c] = fmaxf(high[c], tap);
+      }
+    }
+  }
 #pragma unroll
   for (int c = 0; c < 3; ++c) {
-    const float a = linear_light(above[left * 3 + c], e.table, size),
-                b = linear_light(above[right * 3 + c], e.table, size);
-    const float d = linear_light(below[left * 3 + c], e.table, size),
-                f = linear_light(below[right * 3 + c], e.table, size);
-    const float first = a + across * (b - a), second = d + across * (f - d);
-    light[c] = first + along * (second - first);
+    const float within = fminf(fmaxf(root[c], low[c]), high[c]);
+    light[c] = within * within;
   }
   return true;
 }

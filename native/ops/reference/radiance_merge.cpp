@@ -1,7 +1,9 @@
 #include "ops/reference/radiance_merge.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 namespace smhdr::reference {
@@ -37,6 +39,31 @@ double linear_light(const MergeModel& m, int i, const ExposureRows& rows, int64_
   return table[below] + (position - below) * (table[below + 1] - table[below]);
 }
 
+/// What the four pixels around a place count, `f` beyond the second of them. (Catmull and Rom, "A class of local
+/// interpolating splines", 1974.)
+std::array<double, 4> cubic_weights(double f) {
+  const double f2 = f * f, f3 = f2 * f;
+  return {-0.5 * f + f2 - 0.5 * f3, 1 - 2.5 * f2 + 1.5 * f3, 0.5 * f + 2 * f2 - 1.5 * f3, -0.5 * f2 + 0.5 * f3};
+}
+
+/// Light between pixels: cubic in its root, where edges are far less steep, within what the four nearest pixels say, so
+/// that nothing rings. Beyond the image the border is repeated.
+double light_between(const MergeModel& m, int i, const ExposureRows& rows, double x, double y, int c) {
+  const int64_t left = std::floor(x), top = std::floor(y);
+  const auto across = cubic_weights(x - left), along = cubic_weights(y - top);
+  double root = 0, low = std::numeric_limits<double>::max(), high = 0;
+  for (int row = 0; row < 4; ++row)
+    for (int column = 0; column < 4; ++column) {
+      const double tap = std::sqrt(linear_light(m, i, rows, std::clamp<int64_t>(left - 1 + column, 0, m.width - 1),
+                                                std::clamp<int64_t>(top - 1 + row, 0, m.height - 1), c));
+      root += along[row] * across[column] * tap;
+      if (row == 0 || row == 3 || column == 0 || column == 3) continue;
+      low = std::min(low, tap), high = std::max(high, tap);
+    }
+  root = std::clamp(root, low, high);
+  return root * root;
+}
+
 struct Exposure {
   std::vector<Plane> radiance;  // per channel
   Plane seen;                   // 1 where the exposure has a pixel, else 0
@@ -56,19 +83,9 @@ Exposure sample(const MergeModel& m, int i, const ExposureRows& rows) {
         if (!(w > 0 && sx >= 0 && sy >= 0 && sx <= m.width - 1 && sy <= m.height - 1)) continue;
       }
       out.seen.at(x, y) = 1;
-      const int64_t x0 = std::floor(sx), y0 = std::floor(sy);
-      const int64_t x1 = std::min(x0 + 1, m.width - 1), y1 = std::min(y0 + 1, m.height - 1);
-      const double fx = sx - x0, fy = sy - y0;
-      for (int c = 0; c < 3; ++c) {
-        double value = linear_light(m, i, rows, x0, y0, c);
-        if (e.aligned) {
-          const double top = value + fx * (linear_light(m, i, rows, x1, y0, c) - value);
-          const double left = linear_light(m, i, rows, x0, y1, c);
-          const double bottom = left + fx * (linear_light(m, i, rows, x1, y1, c) - left);
-          value = top + fy * (bottom - top);
-        }
-        out.radiance[c].at(x, y) = value * e.radiance_scale[c];
-      }
+      for (int c = 0; c < 3; ++c)
+        out.radiance[c].at(x, y) = e.radiance_scale[c] * (e.aligned ? light_between(m, i, rows, sx, sy, c)
+                                                                    : linear_light(m, i, rows, x, y, c));
     }
   return out;
 }
