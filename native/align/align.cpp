@@ -35,6 +35,7 @@ constexpr double kRicherGain = 0.005;  // of the robust cost: what a richer mode
 // A step shorter than this, in pixels of its scale, ends a fit: where a finer scale goes on, and on the finest.
 constexpr double kRough = 0.02, kFine = 0.005;
 constexpr int kSimplerSteps = 4;        // what explains the pixels takes fewer; what does not creeps on for long
+constexpr int kSettlingSteps = 40;      // of the warp that is taken: it ends by itself
 constexpr double kLargestMotion = 0.3;  // of the longer side
 constexpr double kWorseRegion = -3;     // significance from which a part of the image got worse
 // Mean movement below which pixels are better kept exact than interpolated: in full-resolution pixels; and what can be
@@ -221,6 +222,9 @@ Found Aligner::align(int64_t fixed, int64_t moving) {
     if (!still) found.warp = similarity;
     return found;
   }
+  // The fits so far were cut short: where exposures share little, steps are small and many.
+  const Matrix settled = refine(finest, found.warp, found.model, kSettlingSteps, kFine, pool_);
+  if (plausible(settled) && !improves(0, settled, found.warp, 0)) found.warp = settled;
   found.after = verdict_on(judged, found.warp);
   const bool related =
       found.after.correlation > kLeastCorrelation && found.after.correlation >= found.before.correlation;
