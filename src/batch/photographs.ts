@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { extname, join, relative, resolve, sep } from "node:path";
 import sharp from "sharp";
 import { type Capture, readCapture } from "../bracket/capture.js";
-import { SmhdrError, throwIfAborted } from "../errors.js";
+import { throwIfAborted, unreadable } from "../errors.js";
 import { byName } from "./by-name.js";
 
 /** A file that may belong to a bracket. */
@@ -68,8 +68,7 @@ export async function findPhotographs(
 /** Photographs under a folder: absolute path and the path from that folder. */
 async function listFiles(start: string, exclude: ReadonlySet<string>): Promise<[string, string][]> {
   const kind = await stat(start).catch((cause: NodeJS.ErrnoException) => {
-    const what = cause.code === "ENOENT" ? "does not exist" : `cannot be read (${cause.message})`;
-    throw new SmhdrError("IO", `${start} ${what}.`, { cause });
+    throw unreadable(start, cause);
   });
   if (kind.isFile()) return [[start, start.slice(start.lastIndexOf(sep) + 1)]];
   const found: [string, string][] = [];
@@ -79,7 +78,7 @@ async function listFiles(start: string, exclude: ReadonlySet<string>): Promise<[
     if (seen.has(real) || exclude.has(folder)) return;
     seen.add(real);
     const entries = await readdir(folder, { withFileTypes: true }).catch((cause: Error) => {
-      throw new SmhdrError("IO", `${folder} cannot be read (${cause.message}).`, { cause });
+      throw unreadable(folder, cause);
     });
     for (const entry of entries) {
       if (entry.name.startsWith(".")) continue;

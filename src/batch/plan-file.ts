@@ -1,7 +1,7 @@
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { dirname, isAbsolute, relative, resolve, sep } from "node:path";
 import { MAX_EXPOSURES } from "../bracket/read-bracket.js";
-import { SmhdrError } from "../errors.js";
+import { SmhdrError, unreadable } from "../errors.js";
 import { replaceFile } from "../output/replace-file.js";
 import type { BatchPlan, PlannedBracket } from "./plan.js";
 
@@ -36,8 +36,7 @@ export async function writePlan(plan: BatchPlan, path: string): Promise<void> {
 /** Reads a plan. @throws SmhdrError IO, or BAD_INPUT naming the bracket that is wrong, what was expected and what came. */
 export async function readPlan(path: string): Promise<BatchPlan> {
   const text = await readFile(path, "utf8").catch((cause: NodeJS.ErrnoException) => {
-    const what = cause.code === "ENOENT" ? "does not exist" : `cannot be read (${cause.message})`;
-    throw new SmhdrError("IO", `plan: ${path} ${what}.`, { cause });
+    throw unreadable(`plan: ${path}`, cause);
   });
   const fail = (what: string): never => {
     throw new SmhdrError("BAD_INPUT", `${path}: ${what}.`);

@@ -2,7 +2,7 @@ import { mkdtemp, open, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp, { type Metadata, type Sharp } from "sharp";
-import { SmhdrError } from "../errors.js";
+import { SmhdrError, unreadable } from "../errors.js";
 import type { Encoding } from "../image.js";
 import type { PixelStore } from "./bracket.js";
 import { readColour } from "./colour.js";
@@ -221,10 +221,7 @@ async function readHead(source: PhotographSource, name: string): Promise<Uint8Ar
     }
   } catch (cause) {
     if (cause instanceof SmhdrError) throw cause;
-    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
-    throw new SmhdrError("IO", missing ? `${name} does not exist.` : `${name} cannot be read (${reason(cause)}).`, {
-      cause,
-    });
+    throw unreadable(name, cause);
   }
 }
 
