@@ -276,7 +276,9 @@ RowSpan RadianceMerger::source_rows(int exposure, int64_t y0, int64_t y1) const 
       low = std::min(low, p.y);
       high = std::max(high, p.y);
     }
-  // Blocks of the analysis stand around a mapped centre, so they may reach a block further than their corners.
+  // Blocks of the analysis stand around a mapped centre, so they may reach a block further than their corners; what
+  // lies between pixels takes two on either side.
+  static_assert(kBlock >= 2);
   const double reach = kBlock;
   const int64_t begin = static_cast<int64_t>(std::clamp(std::floor(low) - reach, 0.0, double(o.height)));
   const int64_t end = static_cast<int64_t>(std::clamp(std::floor(high) + 2 + reach, 0.0, double(o.height)));
