@@ -4,7 +4,7 @@ stdin a bracket a line, OUTPUT.hdr and its photographs, shortest first, separate
 Homographies at half size: ORB features matched between exposures brought to one brightness and equalised, MAGSAC, then refined by
 eight steps of findTransformECC (ALIGN "ecc", the default; more made them no better) or left as they are ("orb"). The radiance is that of
 native/ops/reference/radiance_merge.cpp for three exposures with the middle one as reference, its tuning copied from
-native/merge/merge_model.h. Left out, to the peer's advantage: reading EXIF, finding the tone curve, gains and noise from the
+native/merge/merge_model.h; moved exposures by OpenCV's own cubic, in the root of light as ours, without our bounds. Left out, to the peer's advantage: reading EXIF, finding the tone curve, gains and noise from the
 pixels (the noise of 8-bit codes is assumed), and judging whether a warp helps before it is taken.
 """
 
@@ -122,7 +122,8 @@ def merge(job):
         if i != reference:
             warp = find_warp(half[reference], half[i], STOPS * (i - reference), method)
             size = (width, height)
-            root = cv2.warpPerspective(np.sqrt(linear), warp, size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+            flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+            root = cv2.warpPerspective(np.sqrt(linear), warp, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
             linear = np.square(np.clip(root, 0, 1))
             visible = np.ones((height, width), np.float32)
             visible = cv2.warpPerspective(visible, warp, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)

@@ -16,6 +16,10 @@ const BORDER = 4;
 if (!existsSync(brackets)) console.log(`skipped: no photographs at ${brackets}`);
 else console.log(`${"photograph".padEnd(30)}    cubic bilinear`);
 for (const scene of existsSync(brackets) ? scenes : []) {
+  if (!existsSync(join(brackets, scene))) {
+    console.log(`skipped: ${scene}`);
+    continue;
+  }
   const files = readdirSync(join(brackets, scene)).filter((name) => /^\d+\.(jpg|png)$/.test(name));
   const file = files.sort()[files.length >> 1];
   const { data, info } = await sharp(join(brackets, scene, file))

@@ -40,7 +40,7 @@ constexpr double kLargestMotion = 0.3;  // of the longer side
 constexpr double kWorseRegion = -3;     // significance from which a part of the image got worse
 // Mean movement below which pixels are better kept exact than interpolated: in full-resolution pixels; and what can be
 // told on a small picture, in its own. Half a pixel already costs a merge several decibels at edges.
-constexpr double kStillPixels = 0.15, kStillProxyPixels = 0.1;
+constexpr double kStillPixels = 0.15, kStillProxyPixels = 0.05;
 
 /// An exposure at all scales, with its textured pixels once somebody is compared with it.
 struct Prepared {
@@ -222,9 +222,12 @@ Found Aligner::align(int64_t fixed, int64_t moving) {
     if (!still) found.warp = similarity;
     return found;
   }
-  // The fits so far were cut short: where exposures share little, steps are small and many.
+  // The fits so far were cut short: where exposures share little, steps are small and many. On the finest scale of a
+  // dark exposure they may also lead astray.
   const Matrix settled = refine(finest, found.warp, found.model, kSettlingSteps, kFine, pool_);
-  if (plausible(settled) && !improves(0, settled, found.warp, 0)) found.warp = settled;
+  const Comparison gain =
+      compare(prepared_[fixed].points[judged].held_out, view(judged, found.warp), view(judged, settled));
+  if (plausible(settled) && gain.cost_b < gain.cost_a) found.warp = settled;
   found.after = verdict_on(judged, found.warp);
   const bool related =
       found.after.correlation > kLeastCorrelation && found.after.correlation >= found.before.correlation;

@@ -288,6 +288,13 @@ int main() {
             ++seed;
   check_kernels(make_scene(31, 29, 16, PixelDepth::uint8, true, false, 7));
   check_kernels(make_scene(53, 19, 16, PixelDepth::float32, true, true, 8));
+  for (const PixelDepth depth : {PixelDepth::uint8, PixelDepth::float32}) {
+    // Places on the last column and row themselves.
+    Scene scene = make_scene(41, 27, 3, depth, true, false, 9);
+    scene.options.exposures[0].alignment = std::array<double, 9>{1, 0, 0, 0, 1, 0.5, 0, 0, 1};
+    scene.options.exposures[2].alignment = std::array<double, 9>{1, 0, -0.5, 0, 1, 2, 0, 0, 1};
+    check_kernels(scene);
+  }
   check_strips_on_devices();
   check_failing_devices();
 

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { crc32 } from "node:zlib";
-import { SmhdrError } from "../errors.js";
+import { SmhdrError, unreadable } from "../errors.js";
 
 /** What became of a bracket. `id` is its task's: other photographs or other settings are another task. */
 export type JournalRecord =
@@ -54,7 +54,7 @@ export class Journal {
       return new Journal(path, file, end, lines.flatMap(readLine));
     } catch (cause) {
       await file.close();
-      throw new SmhdrError("IO", `${path}: cannot be read (${(cause as Error).message}).`, { cause });
+      throw unreadable(path, cause);
     }
   }
 

@@ -67,7 +67,7 @@ export async function findPhotographs(
 
 /** Photographs under a folder: absolute path and the path from that folder. */
 async function listFiles(start: string, exclude: ReadonlySet<string>): Promise<[string, string][]> {
-  const kind = await stat(start).catch((cause: NodeJS.ErrnoException) => {
+  const kind = await stat(start).catch((cause) => {
     throw unreadable(start, cause);
   });
   if (kind.isFile()) return [[start, start.slice(start.lastIndexOf(sep) + 1)]];

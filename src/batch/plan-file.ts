@@ -35,7 +35,7 @@ export async function writePlan(plan: BatchPlan, path: string): Promise<void> {
 
 /** Reads a plan. @throws SmhdrError IO, or BAD_INPUT naming the bracket that is wrong, what was expected and what came. */
 export async function readPlan(path: string): Promise<BatchPlan> {
-  const text = await readFile(path, "utf8").catch((cause: NodeJS.ErrnoException) => {
+  const text = await readFile(path, "utf8").catch((cause) => {
     throw unreadable(`plan: ${path}`, cause);
   });
   const fail = (what: string): never => {

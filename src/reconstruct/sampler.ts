@@ -10,6 +10,9 @@ export interface Region {
   readonly height: number;
 }
 
+/** Rows sampled at once where an exposure moved. */
+const BAND = 128;
+
 const toGamma = tabulated((light) => light ** (1 / 2.2));
 
 /** Mirrors an index about the borders without repeating them. */
@@ -69,6 +72,14 @@ export class ExposureSampler {
    * does (native/ops/reference/radiance_merge.cpp); what the exposure did not see repeats its border.
    */
   private readMoved(region: Region, h: readonly number[], out: Float32Array): void {
+    // In bands, so that the roots of a tile's light take little memory.
+    for (let y = 0; y < region.height; y += BAND) {
+      const band = { ...region, y: region.y + y, height: Math.min(BAND, region.height - y) };
+      this.readBand(band, h, out.subarray(y * region.width * 6, (y + band.height) * region.width * 6));
+    }
+  }
+
+  private readBand(region: Region, h: readonly number[], out: Float32Array): void {
     const { pixels, exposureValue } = this.exposure;
     const scale = 1 / (2 ** exposureValue + 1e-8);
     const [lastX, lastY] = [pixels.width - 1, pixels.height - 1];
@@ -77,46 +88,44 @@ export class ExposureSampler {
       const w = h[6] * px + h[7] * py + h[8];
       return [clamp((h[0] * px + h[1] * py + h[2]) / w, lastX), clamp((h[3] * px + h[4] * py + h[5]) / w, lastY)];
     };
+    const xs = Int32Array.from({ length: region.width }, (_, i) => mirror(region.x + i, pixels.width));
+    const ys = Int32Array.from({ length: region.height }, (_, j) => mirror(region.y + j, pixels.height));
     // A homography takes extremes of a rectangle to extremes at its corners.
-    const ends = (from: number, count: number, length: number) => {
-      const inside = (v: number) => clamp(v, length - 1);
-      return from < 0 || from + count > length ? [0, length - 1] : [inside(from), inside(from + count - 1)];
-    };
-    const xs = ends(region.x, region.width, pixels.width);
-    const ys = ends(region.y, region.height, pixels.height);
-    const corners = xs.flatMap((px) => ys.map((py) => place(px, py)));
+    const corners = ends(xs).flatMap((px) => ends(ys).map((py) => place(px, py)));
     const { begin: left, count: wide } = reach(corners, 0, lastX);
     const { begin: top, count: tall } = reach(corners, 1, lastY);
     const roots = this.roots(left, top, wide, tall);
     const across = new Float64Array(4);
     const along = new Float64Array(4);
     let to = 0;
-    for (let j = 0; j < region.height; j++) {
-      const py = mirror(region.y + j, pixels.height);
-      for (let i = 0; i < region.width; i++) {
-        const [sx, sy] = place(mirror(region.x + i, pixels.width), py);
+    for (const py of ys) {
+      for (const px of xs) {
+        const [sx, sy] = place(px, py);
         const x0 = Math.floor(sx);
         const y0 = Math.floor(sy);
         cubicWeights(sx - x0, across);
         cubicWeights(sy - y0, along);
-        const b = (clamp(x0, lastX) - left) * 3;
-        const a = (clamp(x0 - 1, lastX) - left) * 3;
-        const d = (clamp(x0 + 1, lastX) - left) * 3;
-        const e = (clamp(x0 + 2, lastX) - left) * 3;
+        const first = (clamp(x0 - 1, lastX) - left) * 3;
+        const second = (x0 - left) * 3;
+        const third = (clamp(x0 + 1, lastX) - left) * 3;
+        const fourth = (clamp(x0 + 2, lastX) - left) * 3;
         for (let c = 0; c < 3; c++) {
           let root = 0;
           let low = Number.POSITIVE_INFINITY;
           let high = 0;
           for (let k = 0; k < 4; k++) {
             const line = (clamp(y0 - 1 + k, lastY) - top) * wide * 3 + c;
-            const second = roots[line + b];
-            const third = roots[line + d];
+            const before = roots[line + second];
+            const after = roots[line + third];
             root +=
               along[k] *
-              (across[0] * roots[line + a] + across[1] * second + across[2] * third + across[3] * roots[line + e]);
+              (across[0] * roots[line + first] +
+                across[1] * before +
+                across[2] * after +
+                across[3] * roots[line + fourth]);
             if (k === 1 || k === 2) {
-              low = Math.min(low, second, third);
-              high = Math.max(high, second, third);
+              low = Math.min(low, before, after);
+              high = Math.max(high, before, after);
             }
           }
           root = Math.min(Math.max(root, low), high);
@@ -142,11 +151,16 @@ export class ExposureSampler {
   }
 }
 
-/** The pixels of an axis that the taps around these places lie on. */
-function reach(places: readonly (readonly [number, number])[], axis: 0 | 1, last: number) {
-  const at = places.map((place) => Math.floor(place[axis]));
-  const begin = Math.max(Math.min(...at) - 1, 0);
-  return { begin, count: Math.min(Math.max(...at) + 2, last) + 1 - begin };
+const ends = (at: Int32Array): [number, number] => [
+  at.reduce((a, b) => Math.min(a, b)),
+  at.reduce((a, b) => Math.max(a, b)),
+];
+
+/** The pixels of an axis that the taps around all places between these may lie on, a pixel more for rounding. */
+function reach(corners: readonly (readonly [number, number])[], axis: 0 | 1, last: number) {
+  const at = corners.map((place) => Math.floor(place[axis]));
+  const begin = Math.max(Math.min(...at) - 2, 0);
+  return { begin, count: Math.min(Math.max(...at) + 3, last) + 1 - begin };
 }
 
 /** What the four pixels around a place count, `f` beyond the second of them. (Catmull and Rom, "A class of local interpolating splines", 1974.) */

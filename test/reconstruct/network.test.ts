@@ -11,7 +11,7 @@ import { readSafetensors } from "../../src/model/safetensors.js";
 import { bringHighlights } from "../../src/reconstruct/highlights.js";
 import { bestCount, chooseExposures, reconstructNetwork } from "../../src/reconstruct/network.js";
 import { mergeRadiance } from "../../src/reconstruct/radiance.js";
-import { ExposureSampler } from "../../src/reconstruct/sampler.js";
+import { ExposureSampler, mirror } from "../../src/reconstruct/sampler.js";
 import { fade, OVERLAP, planTiles } from "../../src/reconstruct/tiles.js";
 
 async function smallModel(): Promise<Model> {
@@ -101,12 +101,25 @@ test("between pixels a moved exposure is cubic in its light's root, and keeps to
       }
     }
   }
-  const part = new Float32Array(9 * 7 * 6);
-  sampler.read({ x: 21, y: 13, width: 9, height: 7 }, part);
-  for (let y = 0; y < 7; y++) {
-    const row = whole.subarray(((y + 13) * width + 21) * 6, ((y + 13) * width + 30) * 6);
-    assert.deepEqual(part.subarray(y * 9 * 6, (y + 1) * 9 * 6), row);
+  for (const region of [
+    { x: 21, y: 13, width: 9, height: 7 },
+    { x: -5, y: -3, width: 12, height: 9 },
+    { x: 24, y: 12, width: 16, height: 16 },
+    { x: -20, y: -15, width: 70, height: 200 },
+  ]) {
+    const part = new Float32Array(region.width * region.height * 6);
+    sampler.read(region, part);
+    for (let j = 0, to = 0; j < region.height; j++)
+      for (let i = 0; i < region.width; i++, to += 6) {
+        const from = (mirror(region.y + j, height) * width + mirror(region.x + i, width)) * 6;
+        assert.deepEqual(part.subarray(to, to + 6), whole.subarray(from, from + 6));
+      }
   }
+  // An edge that lies exactly on a row of pixels: places between the corners round to either side of it.
+  const edge = [0.8, 0, 4.6, 3 * -0.0004, 1.05, 3, -0.0004, 0.0007, 1] as const;
+  const row = new Float32Array(width * 6);
+  new ExposureSampler({ ...b.exposures[1], alignment: edge }).read({ x: 0, y: 0, width, height: 1 }, row);
+  assert.ok(row.every(Number.isFinite));
 });
 
 test("tiles cover every pixel, begin on the grid, overlap and fade to one", () => {

@@ -21,7 +21,7 @@ struct AlignImage {
 };
 
 enum class AlignOutcome {
-  still,       // moved less than about a sixth of a pixel in the mean, or not at all: left alone
+  still,       // moved by less than 0.15 pixels in the mean, or 0.05 of `images`: left alone
   aligned,     // the homography is clearly better than the identity
   unreliable,  // some movement was found but nothing clearly better than the identity: left alone
   no_overlap,  // too little that both exposures show well to tell: left alone

@@ -1,6 +1,6 @@
 // The merge (ops/reference/radiance_merge.cpp tells what it computes) as one pass over memory: rows stream through
-// small rings of planar rows that stay in cache. Every loop runs a fixed number of columns, so that each pixel meets
-// the same instructions wherever a tile or strip begins.
+// small rings of planar rows that stay in cache. Every loop that computes runs a fixed number of columns, so that each
+// pixel meets the same instructions wherever a tile or strip begins; decoding and roots round alike in any grouping.
 #include "ops/cpu/radiance_merge.h"
 
 #include "ops/cpu/vector.h"
@@ -97,9 +97,6 @@ void find_places(const Tile& tile, const MergeModel::Exposure& e, int64_t y, Pla
   const double line = static_cast<double>(y), last_x = static_cast<double>(width - 1);
   const double last_y = static_cast<double>(height - 1);
   const double x_row = h[1] * line + h[2], y_row = h[4] * line + h[5], w_row = h[7] * line + h[8];
-  // The last pixel is reached from the one before it.
-  const int32_t last_left = static_cast<int32_t>(width > 1 ? width - 2 : 0);
-  const int32_t last_top = static_cast<int32_t>(height > 1 ? height - 2 : 0);
   const int32_t first = static_cast<int32_t>(tile.x0 - kMargin), last = static_cast<int32_t>(width - 1);
   for (int column = 0; column < kWidth; ++column) {
     const int32_t at = first + column, inside = at < 0 ? 0 : at < last ? at : last;
@@ -108,8 +105,7 @@ void find_places(const Tile& tile, const MergeModel::Exposure& e, int64_t y, Pla
     const double sx = (h[0] * x + x_row) * reciprocal, sy = (h[3] * x + y_row) * reciprocal;
     const bool in = (w > 0) & (sx >= 0) & (sy >= 0) & (sx <= last_x) & (sy <= last_y);
     const double px = in ? sx : 0, py = in ? sy : 0;
-    const int32_t l = static_cast<int32_t>(px), t = static_cast<int32_t>(py);
-    const int32_t from = l < last_left ? l : last_left, above = t < last_top ? t : last_top;
+    const int32_t from = static_cast<int32_t>(px), above = static_cast<int32_t>(py);
     places.left[column] = from;
     places.top[column] = above;
     places.across[column] = static_cast<float>(px - from);
