@@ -97,6 +97,8 @@ export class ExposureSampler {
     const roots = this.roots(left, top, wide, tall);
     const across = new Float64Array(4);
     const along = new Float64Array(4);
+    const columns = new Int32Array(4);
+    const lines = new Int32Array(4);
     let to = 0;
     for (const py of ys) {
       for (const px of xs) {
@@ -105,30 +107,25 @@ export class ExposureSampler {
         const y0 = Math.floor(sy);
         cubicWeights(sx - x0, across);
         cubicWeights(sy - y0, along);
-        const first = (clamp(x0 - 1, lastX) - left) * 3;
-        const second = (x0 - left) * 3;
-        const third = (clamp(x0 + 1, lastX) - left) * 3;
-        const fourth = (clamp(x0 + 2, lastX) - left) * 3;
+        for (let k = 0; k < 4; k++) {
+          columns[k] = (clamp(x0 - 1 + k, lastX) - left) * 3;
+          lines[k] = (clamp(y0 - 1 + k, lastY) - top) * wide * 3;
+        }
         for (let c = 0; c < 3; c++) {
           let root = 0;
-          let low = Number.POSITIVE_INFINITY;
-          let high = 0;
           for (let k = 0; k < 4; k++) {
-            const line = (clamp(y0 - 1 + k, lastY) - top) * wide * 3 + c;
-            const before = roots[line + second];
-            const after = roots[line + third];
-            root +=
-              along[k] *
-              (across[0] * roots[line + first] +
-                across[1] * before +
-                across[2] * after +
-                across[3] * roots[line + fourth]);
-            if (k === 1 || k === 2) {
-              low = Math.min(low, before, after);
-              high = Math.max(high, before, after);
-            }
+            const line = lines[k] + c;
+            const inner = across[1] * roots[line + columns[1]] + across[2] * roots[line + columns[2]];
+            const outer = across[0] * roots[line + columns[0]] + across[3] * roots[line + columns[3]];
+            root += along[k] * (inner + outer);
           }
-          root = Math.min(Math.max(root, low), high);
+          const upperLeft = roots[lines[1] + columns[1] + c];
+          const upperRight = roots[lines[1] + columns[2] + c];
+          const lowerLeft = roots[lines[2] + columns[1] + c];
+          const lowerRight = roots[lines[2] + columns[2] + c];
+          const low = Math.min(upperLeft, upperRight, lowerLeft, lowerRight);
+          const high = Math.max(upperLeft, upperRight, lowerLeft, lowerRight);
+          root = root < low ? low : root > high ? high : root;
           const light = root * root;
           out[to + c] = light * scale;
           out[to + 3 + c] = toGamma(light);
