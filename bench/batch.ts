@@ -93,7 +93,7 @@ async function batch(out: string, extra: readonly string[]): Promise<Run> {
 async function loop(out: string, brackets: readonly string[][]): Promise<Run> {
   await mkdir(out);
   const lines = brackets.map(
-    (paths, i) => `"${process.execPath}" "${program}" merge ${paths.join(" ")} -o ${out}/${i}.hdr`,
+    (paths, i) => `"${process.execPath}" "${program}" merge ${paths.join(" ")} --method radiance -o ${out}/${i}.hdr`,
   );
   return timed("bash", ["-e"], `${lines.join("\n")}\n`);
 }
