@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Trains what models/smhdr-s.safetensors last went through (parts 6 and 7 of its card), to the bit on the same kind of processor:
+# Trains what models/smhdr-s.safetensors last went through (parts 6 and 7 of its card), with today's alignment and kernels: alike, not to the
+# bit. Twice with the same code, on the same kind of processor, it gives the same bits:
 #   npm run build && scripts/train-smhdr-s.sh DATA OUT
 # DATA holds hdri/*.hdr and exr/*.exr; the images of the public test set among them are left out. OUT/smhdr-s.safetensors is the
 # model. Begun again, it goes on where it was stopped. What it begins with is in the repository's history.
