@@ -21,7 +21,7 @@ test("OpenEXR's sample pictures: as OpenCV reads them", { skip: !existsSync(DATA
   const folder = temporaryFolder(t);
   const files = RGB.map((name) => join(DATA, `${name}.exr`));
   const expected = readWithOpenCv(files, folder);
-  if (!expected) return t.skip("no Python with OpenCV here");
+  if (!expected) return t.skip("no Python whose OpenCV has OpenEXR here");
   for (let i = 0; i < files.length; i++) {
     const image = await readRadiance(files[i]);
     assert.equal(Buffer.compare(bytesOf(image.data as Float32Array), bytesOf(expected[i])), 0, files[i]);
@@ -78,7 +78,7 @@ for depth in ("HALF", "FLOAT"):
         options += [cv2.IMWRITE_EXR_COMPRESSION, getattr(cv2, "IMWRITE_EXR_COMPRESSION_" + name)]
         cv2.imwrite(f"{sys.argv[1]}/{depth}-{name}.exr", image.astype(numpy.float32), options)
 `;
-  if (!readWithOpenCv([], folder)) return t.skip("no Python with OpenCV here");
+  if (!readWithOpenCv([], folder)) return t.skip("no Python whose OpenCV has OpenEXR here");
   assert.equal(spawnSync(PYTHON, ["-c", program, folder], { stdio: "inherit" }).status, 0);
   const files = readdirSync(folder).sort();
   assert.equal(files.length, 20);

@@ -42,7 +42,9 @@ for i, name in enumerate(sys.argv[2:]):
     image = cv2.imread(name, cv2.IMREAD_UNCHANGED)
     image[..., 2::-1].astype(numpy.float32).tofile(f"{sys.argv[1]}/{i}.raw")
 `;
-  if (!hasCommand(PYTHON, "-c", "import cv2, numpy")) return undefined;
+  // Some of its builds are without OpenEXR.
+  const able = `import os; os.environ["OPENCV_IO_ENABLE_OPENEXR"] = "1"; import cv2, numpy; assert cv2.haveImageWriter("a.exr")`;
+  if (!hasCommand(PYTHON, "-c", able)) return undefined;
   const run = spawnSync(PYTHON, ["-c", program, folder, ...files], { encoding: "utf8" });
   if (run.status !== 0) throw new Error(run.stderr);
   return files.map((_, i) => floatsOf(join(folder, `${i}.raw`)));
