@@ -13,19 +13,16 @@ const brackets = join(process.env.SMHDR_DATA ?? new URL("../../../shared/data", 
 const scenes = ["airport_ghost", "arch", "horse", "ssarcandy_taipei", "stack_room"];
 const BORDER = 4;
 
-if (!existsSync(brackets)) console.log(`skipped: no photographs at ${brackets}`);
-else console.log(`${"photograph".padEnd(30)}    cubic bilinear`);
-for (const scene of existsSync(brackets) ? scenes : []) {
-  if (!existsSync(join(brackets, scene))) {
-    console.log(`skipped: ${scene}`);
+console.log(`${"photograph".padEnd(30)}    cubic bilinear`);
+for (const scene of scenes) {
+  const folder = join(brackets, scene);
+  if (!existsSync(folder)) {
+    console.log(`skipped: no photographs at ${folder}`);
     continue;
   }
-  const files = readdirSync(join(brackets, scene)).filter((name) => /^\d+\.(jpg|png)$/.test(name));
+  const files = readdirSync(folder).filter((name) => /^\d+\.(jpg|png)$/.test(name));
   const file = files.sort()[files.length >> 1];
-  const { data, info } = await sharp(join(brackets, scene, file))
-    .removeAlpha()
-    .raw()
-    .toBuffer({ resolveWithObject: true });
+  const { data, info } = await sharp(join(folder, file)).removeAlpha().raw().toBuffer({ resolveWithObject: true });
   const [width, height] = [(info.width >> 1) - 1, (info.height >> 1) - 1];
   const small = (offset: number) =>
     Float32Array.from({ length: width * height * 3 }, (_, i) => {

@@ -198,8 +198,11 @@ Found Aligner::align(int64_t fixed, int64_t moving) {
   found.level = judged;
   found.before = verdict_on(judged, kIdentity);
   if (found.after.overlap < kLeastOverlap || found.after.blocks < kFewestBlocks) return found;
+  const auto compare_on = [&](size_t level, const Matrix& from, const Matrix& to) {
+    return compare(prepared_[fixed].points[level].held_out, view(level, from), view(level, to));
+  };
   const auto improves = [&](size_t level, const Matrix& from, const Matrix& to, double least_gain) {
-    const Comparison c = compare(prepared_[fixed].points[level].held_out, view(level, from), view(level, to));
+    const Comparison c = compare_on(level, from, to);
     return c.significance > kSignificance && c.worst_region > kWorseRegion && c.cost_b < (1 - least_gain) * c.cost_a;
   };
 
@@ -225,8 +228,7 @@ Found Aligner::align(int64_t fixed, int64_t moving) {
   // The fits so far were cut short: where exposures share little, steps are small and many. On the finest scale of a
   // dark exposure they may also lead astray.
   const Matrix settled = refine(finest, found.warp, found.model, kSettlingSteps, kFine, pool_);
-  const Comparison gain =
-      compare(prepared_[fixed].points[judged].held_out, view(judged, found.warp), view(judged, settled));
+  const Comparison gain = compare_on(judged, found.warp, settled);
   if (plausible(settled) && gain.cost_b < gain.cost_a) found.warp = settled;
   found.after = verdict_on(judged, found.warp);
   const bool related =

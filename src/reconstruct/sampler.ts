@@ -49,9 +49,8 @@ export class ExposureSampler {
     const { pixels, exposureValue } = this.exposure;
     const scale = 1 / (2 ** exposureValue + 1e-8);
     const columns = Int32Array.from({ length: width }, (_, i) => mirror(x + i, pixels.width) * 3);
-    const rowIndices = Array.from({ length: height }, (_, i) => mirror(y + i, pixels.height));
-    const first = rowIndices.reduce((a, b) => Math.min(a, b));
-    const last = rowIndices.reduce((a, b) => Math.max(a, b));
+    const rowIndices = Int32Array.from({ length: height }, (_, i) => mirror(y + i, pixels.height));
+    const [first, last] = ends(rowIndices);
     const rows = pixels.rows(first, last + 1);
     let to = 0;
     for (const row of rowIndices) {
