@@ -8,6 +8,7 @@ namespace smhdr::addon {
 void init_align(Napi::Env env, Napi::Object exports);
 void init_merge(Napi::Env env, Napi::Object exports);
 void init_meter(Napi::Env env, Napi::Object exports);
+void init_motion(Napi::Env env, Napi::Object exports);
 void init_network(Napi::Env env, Napi::Object exports);
 void init_pixels(Napi::Env env, Napi::Object exports);
 void init_train(Napi::Env env, Napi::Object exports);
@@ -16,6 +17,7 @@ inline void init_parts(Napi::Env env, Napi::Object exports) {
   init_align(env, exports);
   init_merge(env, exports);
   init_meter(env, exports);
+  init_motion(env, exports);
   init_network(env, exports);
   init_pixels(env, exports);
   init_train(env, exports);

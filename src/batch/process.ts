@@ -84,6 +84,7 @@ async function merge(task: BracketTask, limits: ProcessLimits, spill: boolean): 
     ev,
     reference: settings.reference,
     align: settings.align,
+    follow: settings.follow,
     alpha: settings.alpha,
     threads: limits.threads,
     memory: spill ? 1 : Number.POSITIVE_INFINITY,

@@ -9,6 +9,7 @@ import type { PlannedBracket } from "./plan.js";
 export interface MergeSettings
   extends Pick<ReconstructorOptions, "method" | "model" | "device" | "precision" | "tile"> {
   readonly align?: "auto" | "none" | undefined;
+  readonly follow?: "auto" | "none" | undefined;
   readonly alpha?: AlphaPolicy | undefined;
   readonly reference?: number | undefined;
 }
@@ -59,8 +60,8 @@ export async function makeTask(
       return [path, found?.size ?? -1, found?.mtimeMs ?? -1];
     }),
   );
-  const { method, model, device, precision, tile, align, alpha, reference } = own;
-  const content = [1, facts, ev, names, scale, method, model, device, precision, tile, align, alpha, reference];
+  const { method, model, device, precision, tile, align, follow, alpha, reference } = own;
+  const content = [2, facts, ev, names, scale, method, model, device, precision, tile, align, follow, alpha, reference];
   const id = createHash("sha256").update(JSON.stringify(content)).digest("hex").slice(0, 32);
   return { id, name, photographs, ev, settings: own, outputs: names.map((each) => join(output, each)), scale };
 }

@@ -81,7 +81,8 @@ export function filePixels(format: PixelFormat, path: string, offset: number): P
   };
 }
 
-function checkRows({ height }: PixelFormat, y0: number, y1: number): void {
+/** Throws INVALID_ARGUMENT where a store of this height has no such rows. */
+export function checkRows({ height }: Pick<PixelFormat, "height">, y0: number, y1: number): void {
   if (!(Number.isInteger(y0) && Number.isInteger(y1) && 0 <= y0 && y0 <= y1 && y1 <= height)) {
     throw new SmhdrError("INVALID_ARGUMENT", `rows(${y0}, ${y1}): expected 0 <= y0 <= y1 <= ${height}.`);
   }

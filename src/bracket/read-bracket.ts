@@ -11,6 +11,7 @@ import {
   readHeader,
 } from "./decode.js";
 import { type Candidate, checkGiven, findExposureValues } from "./exposure-value.js";
+import { followBracket, followedPixels } from "./motion.js";
 import { depthOf, memoryPixels, pixelBytes } from "./pixels.js";
 import { buildProxy } from "./proxy.js";
 
@@ -20,6 +21,8 @@ const DEFAULT_MEMORY = 2 * 1024 ** 3;
 const MEMORY_SHARE = 1 / 4;
 /** The part of the time that decoding takes; aligning takes the rest. */
 const DECODING_SHARE = 0.8;
+/** And of that, aligning; following what moved takes what is left. */
+const ALIGNING_SHARE = 0.4;
 
 export interface BracketOptions {
   /** Exposure values in stops, one for each image in the order given; only their differences count. */
@@ -28,6 +31,11 @@ export interface BracketOptions {
   readonly reference?: number | undefined;
   /** "auto" finds and undoes the movement of a hand-held camera. Default "auto". */
   readonly align?: "auto" | "none" | undefined;
+  /**
+   * "auto" follows what moved: where an exposure shows a thing somewhere else than the reference, and it is clear where,
+   * its pixels are taken from there. Default "auto".
+   */
+  readonly follow?: "auto" | "none" | undefined;
   /** Threads for the alignment. Default: one per processor. */
   readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -143,7 +151,7 @@ async function assemble(
   remarks: readonly Note[],
   options: BracketOptions & MemberOptions,
 ): Promise<Bracket> {
-  const { ev, align = "auto", threads, signal, onProgress, referenceMember } = options;
+  const { ev, align = "auto", follow = "auto", threads, signal, onProgress, referenceMember } = options;
   const { order, values, source, notes } = findExposureValues(members, ev);
   const chosen = referenceMember === undefined ? options.reference : order.indexOf(referenceMember);
   const reference = chosen ?? Math.floor(members.length / 2);
@@ -151,27 +159,42 @@ async function assemble(
   const sorted = order.map((index) => members[index]);
   const proxies = sorted.map(({ proxy }) => proxy);
   const names = sorted.map(({ name }) => basename(name));
+  const aligningShare = follow === "auto" ? ALIGNING_SHARE : 1;
   const alignment =
     align === "auto"
       ? await alignBracket(proxies, values, reference, {
           names,
           threads,
           signal,
-          onProgress,
+          onProgress: (fraction) => onProgress?.(aligningShare * fraction),
         })
       : undefined;
+  const homographies = alignment?.homographies ?? [];
+  const motion =
+    follow === "auto"
+      ? await followBracket(proxies, values, reference, {
+          homographies,
+          names,
+          threads,
+          signal,
+          onProgress: (fraction) => onProgress?.(aligningShare + (1 - aligningShare) * fraction),
+        })
+      : undefined;
+  throwIfAborted(signal);
   const { width, height } = members[0].pixels;
   onProgress?.(1);
   return {
     width,
     height,
-    exposures: sorted.map(({ name, pixels }, i) => {
+    exposures: sorted.map(({ name, pixels: own }, i) => {
+      const field = motion?.fields[i];
+      const pixels = field ? followedPixels(own, field) : own;
       const exposure = { name, pixels, exposureValue: values[i], exposureSource: source };
-      const homography = alignment?.homographies[i];
+      const homography = homographies[i];
       return homography ? { ...exposure, alignment: homography } : exposure;
     }),
     reference,
-    notes: [...remarks, ...notes, ...(alignment?.notes ?? [])],
+    notes: [...remarks, ...notes, ...(alignment?.notes ?? []), ...(motion?.notes ?? [])],
     close() {
       for (const { pixels } of members) pixels.close();
     },
@@ -200,14 +223,15 @@ function checkCount(count: number): void {
   }
 }
 
-function checkOptions(count: number, { reference, ev, align }: BracketOptions): void {
+function checkOptions(count: number, { reference, ev, align, follow }: BracketOptions): void {
   if (reference !== undefined && !(Number.isInteger(reference) && reference >= 0 && reference < count)) {
     const range = `0 (the shortest exposure) to ${count - 1}`;
     throw new SmhdrError("INVALID_ARGUMENT", `reference: expected a whole number from ${range}; got ${reference}.`);
   }
   if (ev !== undefined) checkGiven(ev, count);
-  if (align !== undefined && align !== "auto" && align !== "none") {
-    throw new SmhdrError("INVALID_ARGUMENT", `align: expected "auto" or "none"; got ${JSON.stringify(align)}.`);
+  for (const [name, value] of Object.entries({ align, follow })) {
+    if (value !== undefined && value !== "auto" && value !== "none")
+      throw new SmhdrError("INVALID_ARGUMENT", `${name}: expected "auto" or "none"; got ${shown(value)}.`);
   }
 }
 

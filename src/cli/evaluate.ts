@@ -21,6 +21,7 @@ interface EvaluateOptions {
   readonly split: Split;
   readonly device: DeviceName;
   readonly align?: "auto" | "none";
+  readonly follow?: "auto" | "none";
   readonly memory: number;
   readonly tile: "auto" | "full" | number;
   readonly threads?: number;
@@ -55,6 +56,12 @@ export function registerEvaluate(program: Command): void {
         "undo what the hands moved between photographs first (default: auto for radiance; none for a model, as published figures are made)",
       ).choices(["auto", "none"]),
     )
+    .addOption(
+      new Option(
+        "--follow <mode>",
+        "take what moved from where it went in each photograph (default: as --align)",
+      ).choices(["auto", "none"]),
+    )
     .option("--tile <size>", "side of the network's tiles in pixels, auto, or full: all at once", parseTile, "auto")
     .addOption(memoryOption())
     .addOption(threadsOption())
@@ -79,7 +86,8 @@ async function evaluate(directory: string, options: EvaluateOptions, reporter: R
   const { restore, label } = await chooseMethod(options, reporter);
   const { method } = options;
   const align = method === "reference" ? "none" : (options.align ?? (method === "radiance" ? "auto" : "none"));
-  const title = `${label}, align ${align}`;
+  const follow = method === "reference" ? "none" : (options.follow ?? align);
+  const title = `${label}, align ${align}${follow === align ? "" : `, follow ${follow}`}`;
   const nameWidth = Math.max(title.length, "mean of 1000".length, ...scenes.map(({ name }) => name.length));
   const row = (name: string, cells: readonly string[]) =>
     name.padEnd(nameWidth) + cells.map((cell) => cell.padStart(COLUMN_WIDTH)).join("");
@@ -98,6 +106,7 @@ async function evaluate(directory: string, options: EvaluateOptions, reporter: R
     const scene = await readScene(files);
     const data = await restore(scene, {
       align,
+      follow,
       memory: options.memory,
       tile: options.tile,
       threads: options.threads,
@@ -127,6 +136,7 @@ async function evaluate(directory: string, options: EvaluateOptions, reporter: R
       height,
       exposureValues,
       align,
+      follow,
       ...measures,
     });
   }
@@ -140,6 +150,7 @@ async function evaluate(directory: string, options: EvaluateOptions, reporter: R
     set: join(directory, split),
     label,
     align,
+    follow,
     ...mean,
   });
 }

@@ -11,6 +11,7 @@ export interface MergeOptions {
   readonly model?: string;
   readonly device: DeviceName;
   readonly align: "auto" | "none";
+  readonly follow: "auto" | "none";
   readonly precision: "auto" | "fp32" | "bf16";
   readonly tile: "auto" | "full" | number;
   readonly alpha: "refuse" | "flatten";
@@ -34,6 +35,11 @@ export function addMergeOptions(command: Command): Command {
         .default("auto"),
     )
     .addOption(
+      new Option("--follow <mode>", "take what moved from where it went in each photograph")
+        .choices(["auto", "none"])
+        .default("auto"),
+    )
+    .addOption(
       new Option("--precision <type>", "the network's arithmetic").choices(["auto", "fp32", "bf16"]).default("auto"),
     )
     .option("--tile <size>", "side of the network's tiles in pixels, auto, or full: all at once", parseTile, "auto")
@@ -53,6 +59,6 @@ export function addLimitOptions(command: Command): Command {
 }
 
 export function mergeSettings(options: MergeOptions): MergeSettings {
-  const { reference, method, model, device, align, precision, tile, alpha } = options;
-  return { reference, method, model, device, align, precision, tile, alpha };
+  const { reference, method, model, device, align, follow, precision, tile, alpha } = options;
+  return { reference, method, model, device, align, follow, precision, tile, alpha };
 }

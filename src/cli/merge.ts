@@ -51,13 +51,13 @@ async function merge(
   signal: AbortSignal,
 ): Promise<void> {
   const { ev, memory, threads, output } = options;
-  const { method, model, device, precision, tile, align, alpha, reference } = mergeSettings(options);
+  const { method, model, device, precision, tile, align, follow, alpha, reference } = mergeSettings(options);
   const start = performance.now();
   await checkOutputs(output, images);
   const reconstructor = await Reconstructor.load({ method, model, device, precision, tile, memory, threads });
   for (const note of reconstructor.notes) reporter.note(note);
   const merged = await mergeFiles(reconstructor, images, output, {
-    ...{ ev, reference, align, alpha, memory, threads, signal },
+    ...{ ev, reference, align, follow, alpha, memory, threads, signal },
     onStage: (name) => reporter.stage(name),
     onNote: (note) => reporter.note(note),
   });

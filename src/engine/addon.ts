@@ -71,6 +71,29 @@ export interface Addon {
     onProgress?: (fraction: number) => void,
     threads?: number,
   ): NativeTask<AlignedExposure[]>;
+  /** Where what an exposure shows was in the reference; undefined where nothing moved: see native/include/smhdr/motion.h. */
+  findMotion(
+    reference: Float32Array,
+    exposure: Float32Array,
+    width: number,
+    height: number,
+    scale: number,
+    stops: number,
+    homography: number[],
+    threads?: number,
+  ): NativeTask<MotionField | undefined>;
+  /** Rows [from, to) of the photograph that rows [y0, y1) are made of, before they are cut off at its edges. */
+  rowsFollowed(field: MotionField, y0: number, y1: number): [number, number];
+  /** Fills `out`, whole rows from outFirst, with those of `rows` (from inFirst) as they were at the reference's moment. */
+  followRows(
+    field: MotionField,
+    linear: boolean,
+    width: number,
+    inFirst: number,
+    rows: PixelData,
+    outFirst: number,
+    out: PixelData,
+  ): void;
   createMerger(options: MergerOptions): NativeMerger;
   /** Bands [y0, y1) of the reference to hand to mergerAnalyse. */
   mergerBands(merger: NativeMerger): [number, number][];
@@ -172,6 +195,16 @@ export interface MergerCalibration {
   readonly before: number;
   readonly after: number;
   readonly curve: readonly number[];
+}
+
+/** How what an exposure shows moved since the reference; see native/include/smhdr/motion.h. */
+export interface MotionField {
+  readonly width: number;
+  readonly height: number;
+  /** Pixels of the photograph to one of the field's. */
+  readonly scale: number;
+  /** dx, dy of every pixel of the field, in 1 / 64 of it; dx = -32768 where nothing moved. */
+  readonly moved: Int16Array;
 }
 
 /** How one exposure lies on the reference; see native/include/smhdr/align.h. */

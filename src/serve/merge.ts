@@ -67,7 +67,7 @@ export async function mergeExposures(
   options: MergeOptions,
 ): Promise<Merged> {
   const { models, memory, threads, size, signal, onProgress, onNote } = options;
-  const { ev, reference, method, model, device, precision, align } = settings;
+  const { ev, reference, method, model, device, precision, align, follow } = settings;
   const start = performance.now();
   onProgress("reading", 0);
   const reconstructor = await Reconstructor.load({
@@ -92,6 +92,7 @@ export async function mergeExposures(
     ev: ev === null ? undefined : use.map((index) => ev[index]),
     referenceMember: reference === null ? undefined : use.indexOf(reference),
     align,
+    follow,
     signal,
     onProgress: (fraction) => onProgress("aligning", fraction),
   });

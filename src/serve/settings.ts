@@ -14,6 +14,7 @@ export interface Settings {
   readonly device: DeviceName;
   readonly precision: "auto" | "fp32" | "bf16";
   readonly align: "auto" | "none";
+  readonly follow: "auto" | "none";
 }
 
 export const defaultSettings: Settings = {
@@ -25,6 +26,7 @@ export const defaultSettings: Settings = {
   device: "auto",
   precision: "auto",
   align: "auto",
+  follow: "auto",
 };
 
 export interface MergeRequest extends Partial<Settings> {
@@ -43,8 +45,8 @@ export interface JobRequest extends Partial<Settings> {
 
 /** The settings among the fields of a request, over those before it. */
 export function withSettings(before: Settings, request: Partial<Settings>): Settings {
-  const { use, ev, reference, method, model, device, precision, align } = { ...before, ...request };
-  return { use, ev, reference, method, model, device, precision, align };
+  const { use, ev, reference, method, model, device, precision, align, follow } = { ...before, ...request };
+  return { use, ev, reference, method, model, device, precision, align, follow };
 }
 
 const GAMMA_STEPS = 4096;
@@ -76,6 +78,7 @@ const settingsFields = {
   device: { type: "string", maxLength: 40 },
   precision: { enum: ["auto", "fp32", "bf16"] },
   align: { enum: ["auto", "none"] },
+  follow: { enum: ["auto", "none"] },
 };
 
 /** JSON schemas of the requests' bodies. */

@@ -4,20 +4,20 @@ import type { Scene } from "./dataset.js";
 import { bracketOf } from "./restore-scene.js";
 
 /**
- * A scene as a network with a prior meets brackets in use: aligned, with the merge beside the exposures. An exposure that
- * cannot be aligned stays as it is.
+ * A scene as a network with a prior meets brackets in use: aligned and what moved followed, with the merge beside the
+ * exposures.
  * @throws SmhdrError BAD_INPUT where the exposures are not sorted, CANCELLED
  */
 export async function prepareScene(scene: Scene, signal?: AbortSignal): Promise<Scene> {
   const { width, height, exposureValues } = scene;
-  const bracket = await bracketOf(scene, { align: "auto", signal });
+  const bracket = await bracketOf(scene, { align: "auto", follow: "auto", signal });
   try {
     const { data } = await mergeRadiance(bracket, { signal });
     const scale = 2 ** -exposureValues[0];
     const merge = scale === 1 ? data : data.map((value) => value * scale);
     const values = new Float32Array(width * height * 6);
-    const exposures = bracket.exposures.map((exposure, e) => {
-      if (!exposure.alignment) return scene.exposures[e];
+    const exposures = bracket.exposures.map((exposure) => {
+      if (!exposure.alignment) return exposure.pixels.rows(0, height) as Uint16Array;
       new ExposureSampler(exposure).read({ x: 0, y: 0, width, height }, values);
       const codes = new Uint16Array(width * height * 3);
       for (let p = 0; p < width * height; p++)

@@ -16,6 +16,7 @@ const encoding = { transfer: "gamma2.2", primaries: "srgb" } as const;
 
 export interface RestoreOptions {
   readonly align: "auto" | "none";
+  readonly follow: "auto" | "none";
   /** Bytes for the work on a scene. */
   readonly memory: number;
   readonly tile: NetworkOptions["tile"];
@@ -86,7 +87,7 @@ export async function restoreByNetwork(
 /** The bracket that a scene's exposures are. Throws BAD_INPUT where they are not sorted; else as bracketFromImages. */
 export async function bracketOf(
   scene: Scene,
-  { align, signal }: Pick<RestoreOptions, "align" | "signal">,
+  { align, follow, signal }: Pick<RestoreOptions, "align" | "follow" | "signal">,
 ): Promise<Bracket> {
   const { width, height, exposures, exposureValues, name } = scene;
   const descent = exposureValues.findIndex((ev, i) => i > 0 && ev < exposureValues[i - 1]);
@@ -96,5 +97,5 @@ export async function bracketOf(
       `${name}: expected exposures from the shortest to the longest; number ${descent} has ${exposureValues[descent]} EV after ${exposureValues[descent - 1]}.`,
     );
   const images = exposures.map((data) => ({ width, height, channels: 3, data, encoding }));
-  return bracketFromImages(images, { ev: exposureValues, align, signal });
+  return bracketFromImages(images, { ev: exposureValues, align, follow, signal });
 }

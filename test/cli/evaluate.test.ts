@@ -47,7 +47,7 @@ for (const [method, restore] of [
   [
     "radiance",
     (scene: Parameters<typeof mergeScene>[0]) =>
-      mergeScene(scene, { align: "auto", memory: 2 ** 31, tile: "auto", threads: 1 }),
+      mergeScene(scene, { align: "auto", follow: "auto", memory: 2 ** 31, tile: "auto", threads: 1 }),
   ],
 ] as const) {
   test(`--method ${method}: every scene's measures, then their means`, async () => {

@@ -44,7 +44,7 @@ test("a prepared scene is aligned, and has the merge on the scale of its truth",
   assert.ok(merge);
   const scaled = (values: Float32Array) => values.map((v) => v * 2 ** base);
   assert.ok(psnr(scaled(merge), scaled(scene.truth), muLaw) > 40);
-  assert.equal(exposures[1], scene.exposures[1], "the reference stays as it is");
+  assert.deepEqual(exposures[1], scene.exposures[1], "the reference stays as it is");
   const inside = (codes: Uint16Array) =>
     Array.from({ length: 200 * 160 }, (_, i) => codes[((40 + Math.floor(i / 200)) * width + 60 + (i % 200)) * 3]);
   const worst = (a: Uint16Array, b: Uint16Array) => {

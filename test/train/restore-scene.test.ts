@@ -13,7 +13,7 @@ import { madeUpSources } from "./sources.js";
 
 const width = 40;
 const height = 24;
-const options = { align: "none", memory: 2 ** 31, tile: "auto", threads: 1 } as const;
+const options = { align: "none", follow: "none", memory: 2 ** 31, tile: "auto", threads: 1 } as const;
 let scene: Scene;
 let model: Model;
 before(async () => {

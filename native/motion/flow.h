@@ -1,0 +1,54 @@
+// Dense optical flow between two pictures of one brightness.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "smhdr/thread_pool.h"
+
+namespace smhdr::motion {
+
+/// One channel, row by row.
+struct Plane {
+  int64_t width = 0, height = 0;
+  std::vector<float> value;
+
+  Plane() = default;
+  Plane(int64_t w, int64_t h) : width(w), height(h), value(w * h) {}
+  float* row(int64_t y) { return value.data() + y * width; }
+  const float* row(int64_t y) const { return value.data() + y * width; }
+};
+
+/// Bilinear; beyond the border it repeats. At least two pixels wide and high.
+float sample(const Plane& plane, float x, float y);
+
+/// What is at pixel p of one picture is at p + (u, v) in the other.
+struct Flow {
+  Plane u, v;
+};
+
+/// Calls body(y) for every row, some rows to a thread.
+template <typename Body>
+void for_rows(int64_t height, ThreadPool& pool, const Body& body) {
+  constexpr int64_t kAtOnce = 16;
+  pool.parallel_for((height + kAtOnce - 1) / kAtOnce, [&](int64_t item, int) {
+    for (int64_t y = item * kAtOnce; y < height && y < (item + 1) * kAtOnce; ++y) body(y);
+  });
+}
+
+/// The picture, then halves of it as long as their shorter side has 16 pixels.
+std::vector<Plane> halvings(Plane picture, ThreadPool& pool);
+
+/// From coarse to fine between two pictures of one size, as halvings() makes them of values in [0, 1]. On every scale
+/// patches of `from` are found in `to` by inverse compositional steps, starting from the best of: not moved, and the
+/// coarser scale's flow here and around; each then tries what its neighbours found; pixels take the mean of their
+/// patches, weighted by how well they fit; and that is made smooth where pictures do not say otherwise, by minimising
+/// the sum of |difference| + stiffness |slope of the flow|. (Kroeger, Timofte, Dai and Van Gool, "Fast optical flow
+/// using dense inverse search", 2016; Brox, Bruhn, Papenberg and Weickert, "High accuracy optical flow estimation based
+/// on a theory for warping", 2004.) The result does not depend on the number of threads.
+Flow find_flow(const std::vector<Plane>& from, const std::vector<Plane>& to, ThreadPool& pool);
+
+/// The last of these steps, on one scale.
+void smooth_flow(const Plane& from, const Plane& dx, const Plane& dy, const Plane& to, Flow& flow, ThreadPool& pool);
+
+}  // namespace smhdr::motion
