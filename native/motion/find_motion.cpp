@@ -172,28 +172,34 @@ Result<MotionField> find_motion(const AlignImage& reference, const AlignImage& e
     there = warped(there, align::inverse(on_pixels(homography, scale * factor)), pool);
   const Plane here = view(exposure, factor, stops > 0 ? 1 / kClipped : gain, pool);
   if (match_levels(there, here) > kTooUnlike) return none;
-  const std::vector<Plane> from = halvings(there, pool), to = halvings(here, pool);
   if (progress.stop()) return cancelled;
+  const Plane here_details = details(here, pool), there_details = details(there, pool);
+  Plane before(width, height), after(width, height), moved(width, height);
+  for (size_t i = 0; i < before.value.size(); ++i)
+    before.value[i] = std::abs(here_details.value[i] - there_details.value[i]);
+  before = box(before, kCompareRadius, pool);
+  // Where details agree already nothing can agree better.
+  if (std::count_if(before.value.begin(), before.value.end(), [](float d) { return d > kBetterBy; }) < kFewestBetter)
+    return none;
+
+  const std::vector<Plane> from = halvings(there, pool), to = halvings(here, pool);
   const Flow flow = find_flow(from, to, pool);
   if (progress.stop()) return cancelled;
   const Flow back = find_flow(to, from, pool);
   if (progress.stop()) return cancelled;
 
-  const Plane here_details = details(here, pool), there_details = details(there, pool);
-  Plane before(width, height), after(width, height), moved(width, height);
   for_rows(height, pool, [&](int64_t y) {
     for (int64_t x = 0; x < width; ++x) {
       const float u = flow.u.row(y)[x], v = flow.v.row(y)[x], px = float(x) + u, py = float(y) + v;
       const bool inside = px >= 0 && py >= 0 && px <= float(width - 1) && py <= float(height - 1);
       const float detail = there_details.row(y)[x], length = std::hypot(u, v);
-      before.row(y)[x] = std::abs(here_details.row(y)[x] - detail);
       after.row(y)[x] = inside ? std::abs(sample(here_details, px, py) - detail) : 1.0f;
       if (!inside || !(length > kShortest && length < kLongest)) continue;
       const float off = std::hypot(u + sample(back.u, px, py), v + sample(back.v, px, py));
       moved.row(y)[x] = off < kReturn + kReturnShare * length ? 1.0f : 0.0f;
     }
   });
-  before = box(before, kCompareRadius, pool), after = box(after, kCompareRadius, pool);
+  after = box(after, kCompareRadius, pool);
   for (size_t i = 0; i < moved.value.size(); ++i)
     if (after.value[i] > before.value[i]) moved.value[i] = 0;
   keep_better(moved, before, after);
