@@ -29,6 +29,8 @@ constexpr double kBetterShare = 0.1;
 constexpr int64_t kFewestBetter = 16;
 constexpr int64_t kCleanRadius = 2;  // of squares whose majority moves
 
+float norm(float x, float y) { return std::sqrt(x * x + y * y); }
+
 /// Means of squares of factor x factor pixels of roots of light, 1 = where the first of the two exposures clips.
 Plane view(const AlignImage& image, int64_t factor, double gain, ThreadPool& pool) {
   Plane out((image.width + factor - 1) / factor, (image.height + factor - 1) / factor);
@@ -192,10 +194,10 @@ Result<MotionField> find_motion(const AlignImage& reference, const AlignImage& e
     for (int64_t x = 0; x < width; ++x) {
       const float u = flow.u.row(y)[x], v = flow.v.row(y)[x], px = float(x) + u, py = float(y) + v;
       const bool inside = px >= 0 && py >= 0 && px <= float(width - 1) && py <= float(height - 1);
-      const float detail = there_details.row(y)[x], length = std::hypot(u, v);
+      const float detail = there_details.row(y)[x], length = norm(u, v);
       after.row(y)[x] = inside ? std::abs(sample(here_details, px, py) - detail) : 1.0f;
       if (!inside || !(length > kShortest && length < kLongest)) continue;
-      const float off = std::hypot(u + sample(back.u, px, py), v + sample(back.v, px, py));
+      const float off = norm(u + sample(back.u, px, py), v + sample(back.v, px, py));
       moved.row(y)[x] = off < kReturn + kReturnShare * length ? 1.0f : 0.0f;
     }
   });

@@ -126,8 +126,10 @@ class Scale {
         float least = before;
         for (int64_t b = std::max<int64_t>(j - 1, 0); b <= std::min(j + 1, grid_.down - 1); ++b)
           for (int64_t a = std::max<int64_t>(i - 1, 0); a <= std::min(i + 1, grid_.across - 1); ++a) {
-            const float c = cost(left, top, own.at(a, b));
-            if (c < least) least = c, best = own.at(a, b);
+            const Vector other = own.at(a, b);
+            if (other.u == best.u && other.v == best.v) continue;
+            const float c = cost(left, top, other);
+            if (c < least) least = c, best = other;
           }
         if (least < before) found.set(i, j, settle(left, top, best));
       }
