@@ -1,4 +1,4 @@
-// How good merging is: npx tsx bench/quality/merge.ts [--per-source 2, 0 for none] [--spacing 2] [--model smhdr-s ...] [--json]
+// How good merging is: npx tsx bench/quality/merge.ts [--per-source 2, 0 for none] [--spacing 2] [--model smhdr-s ...] [--follow none] [--json]
 // 1. Dynamic brackets synthesised from the public test images (3 exposures 2 stops apart, moving objects, hand-held):
 //    the radiance merge and models, as smhdr merge makes them, against the reference exposure alone and OpenCV's
 //    AlignMTB + MergeDebevec (python3, or $SMHDR_PYTHON, with cv2).
@@ -28,9 +28,11 @@ const { values } = parseArgs({
     "per-source": { type: "string", default: "2" },
     spacing: { type: "string", default: "2" },
     model: { type: "string", multiple: true, default: [] },
+    follow: { type: "string", default: "auto" },
     json: { type: "boolean", default: false },
   },
 });
+const follow = values.follow as "auto" | "none";
 const models = await Promise.all(values.model.map((model) => Reconstructor.load({ method: "network", model })));
 const names = ["radiance", "reference", "opencv", ...values.model.map((model) => basename(model, ".safetensors"))];
 const root = new URL("../../", import.meta.url).pathname;
@@ -129,7 +131,7 @@ async function dynamic(): Promise<void> {
       const { truth, exposures, exposureValues } = bracket;
       const encoding = { transfer: "gamma2.2", primaries: "srgb" } as const;
       const images = exposures.map((pixels) => ({ ...size, channels: 3, data: pixels, encoding }));
-      const opened = await bracketFromImages(images, { ev: exposureValues });
+      const opened = await bracketFromImages(images, { ev: exposureValues, follow });
       const table = linearTable("gamma2.2", 16);
       const results: (Float32Array | undefined)[] = [
         (await mergeRadiance(opened)).data,
@@ -194,7 +196,7 @@ async function still(): Promise<void> {
     const ev = scene.frames.map(({ exposure_time_s }) => Math.log2(exposure_time_s / scene.frames[0].exposure_time_s));
     const bracket = await readBracket(
       scene.frames.map(({ file }) => join(folder, file)),
-      { ev, align: "none" },
+      { ev, align: "none", follow },
     );
     const truth = (await readRadiance(join(folder, "gt_merged.hdr"))).data as Float32Array;
     const quality = (result: Float32Array) => {
@@ -216,7 +218,10 @@ async function still(): Promise<void> {
 /** The repository's own bracket, three stops apart, against the truth that it was rendered from. */
 async function example(): Promise<void> {
   const folder = join(root, "examples", "bracket");
-  const bracket = await readBracket([1, 2, 3].map((i) => join(folder, `exposure-${i}.jpg`)));
+  const bracket = await readBracket(
+    [1, 2, 3].map((i) => join(folder, `exposure-${i}.jpg`)),
+    { follow },
+  );
   const truth = (await readRadiance(join(folder, "truth.hdr"))).data as Float32Array;
   const results = [(await mergeRadiance(bracket)).data];
   for (const model of models) results.push((await model.run(bracket)).data);

@@ -81,6 +81,7 @@ void add_kernels(Bench& bench);
 void add_network(Bench& bench);
 void add_training(Bench& bench);
 void add_radiance_merge(Bench& bench);
+void add_motion(Bench& bench);
 
 /// Answers lines on stdin with training steps; see training_bench.cpp.
 int race_training(int argc, char** argv);

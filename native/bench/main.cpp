@@ -56,5 +56,6 @@ int main(int argc, char** argv) {
   add_kernels(bench);
   add_training(bench);
   add_radiance_merge(bench);
+  add_motion(bench);
   return list ? bench.list() : bench.run();
 }

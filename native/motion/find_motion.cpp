@@ -42,7 +42,7 @@ Plane view(const AlignImage& image, int64_t factor, double gain, ThreadPool& poo
         float light = 0;
         for (int64_t j = y * factor; j < bottom; ++j)
           for (int64_t i = x * factor; i < right; ++i)
-            light += std::clamp(image.data[(j * image.width + i) * image.channels + c] * float(gain), 0.0f, 1.0f);
+            light += within(image.data[(j * image.width + i) * image.channels + c] * float(gain), 1);
         sum += std::sqrt(light / float((right - x * factor) * (bottom - y * factor)));
       }
       out.row(y)[x] = sum / float(image.channels);
@@ -185,9 +185,10 @@ Result<MotionField> find_motion(const AlignImage& reference, const AlignImage& e
     return none;
 
   const std::vector<Plane> from = halvings(there, pool), to = halvings(here, pool);
-  const Flow flow = find_flow(from, to, pool);
+  std::vector<float> scratch;
+  const Flow flow = find_flow(from, to, scratch, pool);
   if (progress.stop()) return cancelled;
-  const Flow back = find_flow(to, from, pool);
+  const Flow back = find_flow(to, from, scratch, pool);
   if (progress.stop()) return cancelled;
 
   for_rows(height, pool, [&](int64_t y) {

@@ -49,9 +49,9 @@ class Scale {
     });
   }
 
-  Flow improve(const Flow& guess) {
+  Flow improve(const Flow& guess, std::vector<float>& scratch) {
     Flow flow = spread(share(search(guess)));
-    smooth_flow(from_, dx_, dy_, to_, flow, pool_);
+    smooth_flow(from_, dx_, dy_, to_, flow, scratch, pool_);
     return flow;
   }
 
@@ -64,8 +64,8 @@ class Scale {
 
   cpu::MotionPatch patch(int64_t left, int64_t top, Vector moved) const {
     const int64_t at = top * from_.width + left;
-    const float x = std::clamp(float(left) + moved.u, 0.0f, float(from_.width - kPatch));
-    const float y = std::clamp(float(top) + moved.v, 0.0f, float(from_.height - kPatch));
+    const float x = within(float(left) + moved.u, float(from_.width - kPatch));
+    const float y = within(float(top) + moved.v, float(from_.height - kPatch));
     // The row and the column after the patch are inside too.
     const int64_t x0 = std::min(int64_t(x), from_.width - kPatch - 1),
                   y0 = std::min(int64_t(y), from_.height - kPatch - 1);
@@ -173,7 +173,7 @@ Flow finer(const Flow& coarse, int64_t width, int64_t height, ThreadPool& pool) 
 }  // namespace
 
 float sample(const Plane& plane, float x, float y) {
-  x = std::clamp(x, 0.0f, float(plane.width - 1)), y = std::clamp(y, 0.0f, float(plane.height - 1));
+  x = within(x, float(plane.width - 1)), y = within(y, float(plane.height - 1));
   const int64_t x0 = std::min(int64_t(x), plane.width - 2), y0 = std::min(int64_t(y), plane.height - 2);
   const float fx = x - float(x0), fy = y - float(y0);
   const float *row = plane.row(y0) + x0, *next = row + plane.width;
@@ -197,11 +197,12 @@ std::vector<Plane> halvings(Plane picture, ThreadPool& pool) {
   return scales;
 }
 
-Flow find_flow(const std::vector<Plane>& from, const std::vector<Plane>& to, ThreadPool& pool) {
+Flow find_flow(const std::vector<Plane>& from, const std::vector<Plane>& to, std::vector<float>& scratch,
+               ThreadPool& pool) {
   Flow flow{Plane(from.back().width, from.back().height), Plane(from.back().width, from.back().height)};
   for (size_t scale = from.size(); scale-- > 0;) {
     if (scale + 1 < from.size()) flow = finer(flow, from[scale].width, from[scale].height, pool);
-    flow = Scale(from[scale], to[scale], pool).improve(flow);
+    flow = Scale(from[scale], to[scale], pool).improve(flow, scratch);
   }
   return flow;
 }

@@ -19,6 +19,9 @@ struct Plane {
   const float* row(int64_t y) const { return value.data() + y * width; }
 };
 
+/// Between 0 and `most`; 0 for what is no number.
+inline float within(float value, float most) { return value > 0 ? value < most ? value : most : 0.0f; }
+
 /// Bilinear; beyond the border it repeats. At least two pixels wide and high.
 float sample(const Plane& plane, float x, float y);
 
@@ -46,9 +49,11 @@ std::vector<Plane> halvings(Plane picture, ThreadPool& pool);
 /// the sum of |difference| + stiffness |slope of the flow|. (Kroeger, Timofte, Dai and Van Gool, "Fast optical flow
 /// using dense inverse search", 2016; Brox, Bruhn, Papenberg and Weickert, "High accuracy optical flow estimation based
 /// on a theory for warping", 2004.) The result does not depend on the number of threads.
-Flow find_flow(const std::vector<Plane>& from, const std::vector<Plane>& to, ThreadPool& pool);
+Flow find_flow(const std::vector<Plane>& from, const std::vector<Plane>& to, std::vector<float>& scratch,
+               ThreadPool& pool);
 
-/// The last of these steps, on one scale.
-void smooth_flow(const Plane& from, const Plane& dx, const Plane& dy, const Plane& to, Flow& flow, ThreadPool& pool);
+/// The last of these steps, on one scale; `scratch` is memory to use again.
+void smooth_flow(const Plane& from, const Plane& dx, const Plane& dy, const Plane& to, Flow& flow,
+                 std::vector<float>& scratch, ThreadPool& pool);
 
 }  // namespace smhdr::motion

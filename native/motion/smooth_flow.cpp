@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "core/cpu_isa.h"
 #include "motion/flow.h"
@@ -11,34 +12,38 @@ constexpr int kLinearisations = 3, kSweeps = 3;
 constexpr float kRelaxation = 1.6f;
 constexpr cpu::MotionLimits kLimits = {/*stiffness=*/0.05f, /*least_step=*/0.03f, /*least_difference=*/0.03f};
 
-/// A plane with a margin of one pixel all around.
-class Padded {
- public:
-  Padded(int64_t width, int64_t height) : stride_(width + 2), value_(stride_ * (height + 2)) {}
-  float* row(int64_t y) { return value_.data() + (y + 1) * stride_ + 1; }
-
- private:
-  int64_t stride_;
-  std::vector<float> value_;
+/// A plane with a margin of one pixel all around, which may hold any numbers.
+struct Padded {
+  int64_t stride;
+  float* value;
+  float* row(int64_t y) const { return value + (y + 1) * stride + 1; }
 };
 
 }  // namespace
 
-void smooth_flow(const Plane& from, const Plane& dx, const Plane& dy, const Plane& to, Flow& flow, ThreadPool& pool) {
+void smooth_flow(const Plane& from, const Plane& dx, const Plane& dy, const Plane& to, Flow& flow,
+                 std::vector<float>& scratch, ThreadPool& pool) {
   const cpu::MotionKernels& kernels = cpu::motion_kernels(cpu_isa());
   const int64_t width = from.width, height = from.height;
-  Padded u(width, height), v(width, height), next_u(width, height), next_v(width, height);
-  Padded warped(width, height), resistance(width, height), right(width, height), down(width, height);
-  Plane xx(width, height), xy(width, height), yy(width, height), bx(width, height), by(width, height);
+  const int64_t stride = width + 2, size = stride * (height + 2);
+  scratch.resize(std::max(scratch.size(), size_t(13 * size)));
+  float* free = scratch.data();
+  const auto plane = [&] { return Padded{stride, std::exchange(free, free + size)}; };
+  Padded u = plane(), v = plane(), next_u = plane(), next_v = plane();
+  const Padded warped = plane(), resistance = plane(), xx = plane(), xy = plane(), yy = plane(), bx = plane(),
+               by = plane(), right = plane(), down = plane();
   for_rows(height, pool, [&](int64_t y) {
     std::copy_n(flow.u.row(y), width, u.row(y)), std::copy_n(flow.v.row(y), width, v.row(y));
   });
   const auto equations = [&](int64_t y) {
     return cpu::MotionEquations{xx.row(y), xy.row(y), yy.row(y), bx.row(y), by.row(y), right.row(y), down.row(y)};
   };
-  const auto rows = [](Padded& plane, int64_t y) {
-    return cpu::MotionRows{plane.row(y - 1), plane.row(y), plane.row(y + 1)};
+  const auto rows = [](const Padded& of, int64_t y) {
+    return cpu::MotionRows{of.row(y - 1), of.row(y), of.row(y + 1)};
   };
+  // What binds the first column and row to the margin.
+  for (int64_t y = 0; y < height; ++y) right.row(y)[-1] = 0;
+  std::fill_n(down.row(-1), width, 0.0f);
   for (int linearisation = 0; linearisation < kLinearisations; ++linearisation) {
     for_rows(height, pool, [&](int64_t y) {
       float* row = warped.row(y);

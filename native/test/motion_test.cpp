@@ -281,6 +281,8 @@ void test_bad(ThreadPool& pool) {
   std::vector<float> broken = pixels;
   for (size_t i = 0; i < broken.size(); i += 7) broken[i] = i % 2 ? NAN : INFINITY;
   CHECK(smhdr::find_motion(good, view(broken), 1, identity, 1, pool).ok());
+  // A homography with its horizon inside the picture.
+  CHECK(smhdr::find_motion(good, good, 0, {1, 0, 0, 0, 1, 0, 1.0 / 128, 0, -1}, 1, pool).ok());
   std::atomic<bool> stop = true;
   const auto cancelled = smhdr::find_motion(good, good, 0, identity, 1, pool, {{}, &stop});
   CHECK(!cancelled.ok() && cancelled.error().code == smhdr::ErrorCode::cancelled);
