@@ -34,6 +34,9 @@ const COORDINATOR_BYTES = 120 * MIB;
 const PROCESS_BYTES = 150 * MIB;
 /** The smallest room for pixels that a job is started for. */
 const LEAST_PIXEL_BYTES = 96 * MIB;
+/** Following what moved: pixels of the pictures it compares at most, and what it holds for each (native/motion/find_motion.cpp). */
+const FLOW_PIXELS = 1e6;
+const FLOW_BYTES = 140;
 /** The part of the memory that the network may work in: its tiles follow from it. */
 const ENGINE_SHARE = 1 / 2;
 
@@ -98,12 +101,14 @@ export function bracketNeed(
 ): BracketNeed {
   const pixels = width * height;
   const proxies = exposures * Math.min(pixels, PROXY_PIXELS) * 12;
+  const following = Math.min(pixels, FLOW_PIXELS) * FLOW_BYTES;
   const result = pixels * 12;
   const decoded = exposures * pixels * 3 * bytesPerSample;
   // The inputs of the network wait as floats for its turn; strips and decoders take some of everything.
   const rest = (network ? exposures * Math.min(pixels, 4e6) * 24 : 0) + 32 * MIB;
-  // Proxies are gone when the result is made.
-  const whole = decoded + Math.max(proxies, result) + rest;
+  // Proxies and flows are gone when the result is made.
+  const most = Math.max(proxies + following, result);
+  const whole = decoded + most + rest;
   if (whole <= room) return { bytes: whole, spill: false };
-  return { bytes: Math.min(room, Math.max(proxies, result) + rest), spill: true };
+  return { bytes: Math.min(room, most + rest), spill: true };
 }

@@ -22,6 +22,8 @@ const DEFAULT_MEMORY = 2 * 1024 ** 3;
 /** Rows of a strip at most: enough work for many threads, and small beside the result. */
 const STRIP_ROWS = 512;
 const LEAST_ROWS = 16;
+/** Aligned rows reach further than the strip, and those that follow what moved are made of others. */
+const ROW_COPIES = 3;
 const sampleBytes = { uint8: 1, uint16: 2, float32: 4 } as const;
 const FLOAT_TABLE = 65536;
 
@@ -119,9 +121,9 @@ export function checkMergeDevice(device: NativeDevice): void {
 function planStrips({ width, height, exposures }: Bracket, memory: number): number {
   const resultBytes = width * height * 12;
   const rowBytes = exposures.reduce((sum, { pixels }) => sum + width * 3 * sampleBytes[pixels.depth], 0);
-  const rows = Math.min(STRIP_ROWS, Math.floor((memory - resultBytes) / rowBytes / 2)); // aligned rows reach further
+  const rows = Math.min(STRIP_ROWS, Math.floor((memory - resultBytes) / rowBytes / ROW_COPIES));
   if (!(rows >= Math.min(LEAST_ROWS, height))) {
-    const needed = Math.ceil((resultBytes + 2 * LEAST_ROWS * rowBytes) / 1024 ** 2);
+    const needed = Math.ceil((resultBytes + ROW_COPIES * LEAST_ROWS * rowBytes) / 1024 ** 2);
     throw new SmhdrError(
       "OUT_OF_MEMORY",
       `memory: merging ${width} x ${height} pixels needs at least ${needed} MiB; got ${Math.floor(memory / 1024 ** 2)} MiB.`,
