@@ -1,5 +1,5 @@
-// How good merging is: npx tsx bench/quality/merge.ts [--per-source 2, 0 for none] [--spacing 2] [--model smhdr-s ...] [--follow none] [--json]
-// 1. Dynamic brackets synthesised from the public test images (3 exposures 2 stops apart, moving objects, hand-held):
+// How good merging is: npx tsx bench/quality/merge.ts [--per-source 2, 0 for none] [--spacing 2] [--model smhdr-s ...] [--follow none] [--json] [HDR_IMAGES...]
+// 1. Dynamic brackets synthesised from the images, default the public test images (3 exposures 2 stops apart, moving objects, hand-held):
 //    the radiance merge and models, as smhdr merge makes them, against the reference exposure alone and OpenCV's
 //    AlignMTB + MergeDebevec (python3, or $SMHDR_PYTHON, with cv2).
 // 2. Real static brackets, against a plain weighted merge of the same exposures.
@@ -23,7 +23,8 @@ import { Reconstructor } from "../../src/reconstruct/reconstructor.js";
 import { loadSources } from "../../src/train/synthesis/load-sources.js";
 import { type SyntheticBracket, synthesizeBracket } from "../../src/train/synthesis/synthesize.js";
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     "per-source": { type: "string", default: "2" },
     spacing: { type: "string", default: "2" },
@@ -82,7 +83,8 @@ function normalise(values: Float32Array, anchor: Float32Array): Float32Array {
 }
 
 async function dynamic(): Promise<void> {
-  const present = testImages.filter((path) => existsSync(path));
+  const images = positionals.length > 0 ? positionals : testImages;
+  const present = images.filter((path) => existsSync(path));
   if (present.length === 0) return say(`skipped: dynamic brackets (no test images under ${data})`);
   if (Number(values["per-source"]) === 0) return;
   const folder = await mkdtemp(join(tmpdir(), "smhdr-quality-"));
