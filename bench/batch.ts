@@ -1,7 +1,7 @@
 // Throughput of `smhdr batch` on brackets of three 2-megapixel JPEGs, against a shell loop over `smhdr merge` and against OpenCV
 // in Python on as many processes; and how busy the network's engine is kept:
-//   npx tsx bench/batch.ts [--brackets 24] [--jobs 2] [--rounds 3] [--only loop|batch|same|mtb|network] [--json]
-// The peers: `same` is our merge written with OpenCV and numpy (peers/opencv_same_merge.py: homographies, ghosts rejected by the same
+//   npx tsx bench/batch.ts [--brackets 24] [--jobs 2] [--rounds 3] [--only loop|batch|follow|same|mtb|network] [--json]
+// Nothing that moved is followed, for the peers do not either, but by `follow`. The peers: `same` is our merge written with OpenCV and numpy (peers/opencv_same_merge.py: homographies, ghosts rejected by the same
 // formulas); `mtb` is a cheaper, different one (peers/opencv_batch.py: AlignMTB + MergeDebevec, shifts alone, no ghosts rejected).
 // What each makes of the example bracket is compared with its truth. The contenders take turns; each writes Radiance HDR files, for
 // OpenCV comes without OpenEXR. SMHDR_PYTHON names a Python with cv2 and numpy.
@@ -90,10 +90,11 @@ async function batch(out: string, extra: readonly string[]): Promise<Run> {
   return { seconds, cores, ...(summary.engineUtilisation !== undefined && { utilisation: summary.engineUtilisation }) };
 }
 
-async function loop(out: string, brackets: readonly string[][]): Promise<Run> {
+async function loop(out: string, brackets: readonly string[][], follow = "none"): Promise<Run> {
   await mkdir(out);
   const lines = brackets.map(
-    (paths, i) => `"${process.execPath}" "${program}" merge ${paths.join(" ")} --method radiance -o ${out}/${i}.hdr`,
+    (paths, i) =>
+      `"${process.execPath}" "${program}" merge ${paths.join(" ")} --method radiance --follow ${follow} -o ${out}/${i}.hdr`,
   );
   return timed("bash", ["-e"], `${lines.join("\n")}\n`);
 }
@@ -122,7 +123,8 @@ try {
   const python = process.env.SMHDR_PYTHON;
   const hasOpenCv = python !== undefined && spawnSync(python, ["-c", "import cv2"]).status === 0;
   const contenders: Readonly<Record<string, (out: string) => Promise<Run>>> = {
-    batch: (out) => batch(out, ["--method", "radiance"]),
+    batch: (out) => batch(out, ["--method", "radiance", "--follow", "none"]),
+    follow: (out) => batch(out, ["--method", "radiance"]),
     loop: (out) => loop(out, brackets),
     ...(python &&
       hasOpenCv && {
@@ -132,6 +134,7 @@ try {
   };
   const onExample: Readonly<Record<string, (out: string) => Promise<Run>>> = {
     batch: (out) => loop(out, [example]), // as the batch merges it, byte for byte
+    follow: (out) => loop(out, [example], "auto"),
     ...(python && hasOpenCv && { same: (out: string) => peer("opencv_same_merge.py", out, [example], python) }),
   };
   const chosen = Object.keys(contenders).filter((name) => !values.only || name === values.only);

@@ -1,6 +1,7 @@
 // How long following what moved takes: npx tsx bench/follow.ts [--rounds 7]
-// The example bracket's first and middle exposure at a megapixel, not aligned, so that all of it moves: smhdr's finding (two flows, levels
-// matched, judged), and OpenCV's DIS flow (medium) there and back on the same roots of light, in turn, both on all processors.
+// The example bracket's first and middle exposure at a megapixel, not aligned, so that all of it moves: smhdr's finding (two flows, the one
+// back at half the resolution, levels matched, judged), and OpenCV's DIS flows (medium, the same resolutions) on the same roots of light, in
+// turn, both on all processors.
 // OpenCV: python3, or $SMHDR_PYTHON, with cv2 5; skipped, saying so, where absent.
 import { spawn } from "node:child_process";
 import { once } from "node:events";

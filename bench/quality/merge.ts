@@ -196,17 +196,17 @@ async function still(): Promise<void> {
       frames: { file: string; exposure_time_s: number }[];
     };
     const ev = scene.frames.map(({ exposure_time_s }) => Math.log2(exposure_time_s / scene.frames[0].exposure_time_s));
-    const bracket = await readBracket(
-      scene.frames.map(({ file }) => join(folder, file)),
-      { ev, align: "none", follow },
-    );
+    const files = scene.frames.map(({ file }) => join(folder, file));
+    const bracket = await readBracket(files, { ev, align: "none", follow });
+    const asShot = await readBracket(files, { ev, align: "none", follow: "none" });
     const truth = (await readRadiance(join(folder, "gt_merged.hdr"))).data as Float32Array;
     const quality = (result: Float32Array) => {
       const scaled = normalise(truth, result);
       return psnr(fit(result, scaled), scaled, muLaw);
     };
     const ours = quality((await mergeRadiance(bracket)).data);
-    const plain = quality(plainMerge(bracket));
+    const plain = quality(plainMerge(asShot));
+    asShot.close();
     const learnt: number[] = [];
     for (const model of models) learnt.push(quality((await model.run(bracket)).data));
     bracket.close();

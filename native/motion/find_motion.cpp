@@ -186,9 +186,10 @@ Result<MotionField> find_motion(const AlignImage& reference, const AlignImage& e
 
   const std::vector<Plane> from = halvings(there, pool), to = halvings(here, pool);
   std::vector<float> scratch;
-  const Flow flow = find_flow(from, to, scratch, pool);
+  const Flow flow = find_flow(from, to, 0, scratch, pool);
   if (progress.stop()) return cancelled;
-  const Flow back = find_flow(to, from, scratch, pool);
+  // Half as fine is enough to tell whether it leads back.
+  const Flow back = find_flow(to, from, 1, scratch, pool);
   if (progress.stop()) return cancelled;
 
   for_rows(height, pool, [&](int64_t y) {

@@ -197,12 +197,12 @@ std::vector<Plane> halvings(Plane picture, ThreadPool& pool) {
   return scales;
 }
 
-Flow find_flow(const std::vector<Plane>& from, const std::vector<Plane>& to, std::vector<float>& scratch,
+Flow find_flow(const std::vector<Plane>& from, const std::vector<Plane>& to, size_t finest, std::vector<float>& scratch,
                ThreadPool& pool) {
   Flow flow{Plane(from.back().width, from.back().height), Plane(from.back().width, from.back().height)};
   for (size_t scale = from.size(); scale-- > 0;) {
     if (scale + 1 < from.size()) flow = finer(flow, from[scale].width, from[scale].height, pool);
-    flow = Scale(from[scale], to[scale], pool).improve(flow, scratch);
+    if (scale >= finest) flow = Scale(from[scale], to[scale], pool).improve(flow, scratch);
   }
   return flow;
 }

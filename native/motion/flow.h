@@ -48,8 +48,9 @@ std::vector<Plane> halvings(Plane picture, ThreadPool& pool);
 /// patches, weighted by how well they fit; and that is made smooth where pictures do not say otherwise, by minimising
 /// the sum of |difference| + stiffness |slope of the flow|. (Kroeger, Timofte, Dai and Van Gool, "Fast optical flow
 /// using dense inverse search", 2016; Brox, Bruhn, Papenberg and Weickert, "High accuracy optical flow estimation based
-/// on a theory for warping", 2004.) The result does not depend on the number of threads.
-Flow find_flow(const std::vector<Plane>& from, const std::vector<Plane>& to, std::vector<float>& scratch,
+/// on a theory for warping", 2004.) Scales finer than number `finest` only inherit. The result does not depend on the
+/// number of threads.
+Flow find_flow(const std::vector<Plane>& from, const std::vector<Plane>& to, size_t finest, std::vector<float>& scratch,
                ThreadPool& pool);
 
 /// The last of these steps, on one scale; `scratch` is memory to use again.
