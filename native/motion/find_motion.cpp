@@ -13,6 +13,7 @@ namespace {
 using namespace motion;
 
 constexpr int64_t kMostPixels = 1'000'000;  // of the pictures that are compared
+constexpr int64_t kFewPixels = 400'000;
 constexpr int64_t kShortestSide = 32;
 constexpr float kClipped = 0.98f;
 // Where so much differs the exposure value is wrong, or noise is all there is: what seems to move then does not. (With
@@ -188,8 +189,8 @@ Result<MotionField> find_motion(const AlignImage& reference, const AlignImage& e
   std::vector<float> scratch;
   const Flow flow = find_flow(from, to, 0, scratch, pool);
   if (progress.stop()) return cancelled;
-  // Half as fine is enough to tell whether it leads back.
-  const Flow back = find_flow(to, from, 1, scratch, pool);
+  // Where pixels are many, half as fine is enough to tell whether it leads back.
+  const Flow back = find_flow(to, from, width * height > kFewPixels ? 1 : 0, scratch, pool);
   if (progress.stop()) return cancelled;
 
   for_rows(height, pool, [&](int64_t y) {
