@@ -33,7 +33,7 @@ const COORDINATOR_BYTES = 120 * MIB;
 /** A process that merges, without pixels: runtime, decoders, the engine's code, and what waits for its garbage collector. */
 const PROCESS_BYTES = 150 * MIB;
 /** The smallest room for pixels that a job is started for. */
-const LEAST_PIXEL_BYTES = 96 * MIB;
+const LEAST_PIXEL_BYTES = 160 * MIB;
 /** Following what moved: pixels of the pictures it compares at most, and what it holds for each (native/motion/find_motion.cpp). */
 const FLOW_PIXELS = 1e6;
 const FLOW_BYTES = 140;
@@ -84,6 +84,8 @@ export interface BracketSize {
   readonly height: number;
   readonly exposures: number;
   readonly bytesPerSample: number;
+  /** Whether what moved is followed. */
+  readonly follow: boolean;
 }
 
 /** What a bracket in work holds. */
@@ -95,13 +97,13 @@ export interface BracketNeed {
 
 /** The need of a bracket where `room` bytes are there for it at most. */
 export function bracketNeed(
-  { width, height, exposures, bytesPerSample }: BracketSize,
+  { width, height, exposures, bytesPerSample, follow }: BracketSize,
   network: boolean,
   room: number,
 ): BracketNeed {
   const pixels = width * height;
   const proxies = exposures * Math.min(pixels, PROXY_PIXELS) * 12;
-  const following = Math.min(pixels, FLOW_PIXELS) * FLOW_BYTES;
+  const following = follow ? Math.min(pixels, FLOW_PIXELS) * FLOW_BYTES : 0;
   const result = pixels * 12;
   const decoded = exposures * pixels * 3 * bytesPerSample;
   // The inputs of the network wait as floats for its turn; strips and decoders take some of everything.

@@ -156,7 +156,8 @@ export class BracketPool {
     try {
       const { width, height, depth } = await readHeader(photographs[0], photographs[0], settings.alpha);
       const bytesPerSample = depth === "uint8" ? 1 : 2;
-      return bracketNeed({ width, height, exposures: photographs.length, bytesPerSample }, this.network, room);
+      const follow = (settings.follow ?? settings.align) !== "none";
+      return bracketNeed({ width, height, exposures: photographs.length, bytesPerSample, follow }, this.network, room);
     } catch {
       return { bytes: 0, spill: false }; // reading it will say why
     }

@@ -1,5 +1,6 @@
 import { loadAddon, type MotionField, optionalAddon } from "../engine/addon.js";
 import { finishTask } from "../engine/task.js";
+import { SmhdrError } from "../errors.js";
 import type { PixelData } from "../image.js";
 import type { Homography, Note, PixelStore } from "./bracket.js";
 import { checkRows } from "./pixels.js";
@@ -45,6 +46,13 @@ export async function followBracket(
   options: FollowOptions = {},
 ): Promise<BracketMotion> {
   const { homographies = [], names, threads, signal, onProgress } = options;
+  if (
+    proxies.some(
+      ({ width, height, scale }) =>
+        width !== proxies[0].width || height !== proxies[0].height || scale !== proxies[0].scale,
+    )
+  )
+    throw new SmhdrError("INVALID_ARGUMENT", "proxies: expected one width, height and scale for all of them.");
   const addon = optionalAddon();
   const notes: Note[] = [];
   const note = (message: string) => notes.push({ code: "motion", message });
@@ -75,13 +83,19 @@ function percent({ moved, width, height }: MotionField): string {
   return share < 1 ? "less than 1 %" : `${Math.round(share)} %`;
 }
 
+const arrays = { uint8: Uint8Array, uint16: Uint16Array, float32: Float32Array } as const;
+const photographs = new WeakMap<PixelStore, PixelStore>();
+
+/** The photograph's own pixels, where a bracket has them followed; else the same. */
+export const photographOf = (pixels: PixelStore): PixelStore => photographs.get(pixels) ?? pixels;
+
 /** An exposure's pixels as they would have been at the reference's moment, where the field tells. Closing closes both. */
 export function followedPixels(pixels: PixelStore, field: MotionField): PixelStore {
   const { width, height, depth, encoding } = pixels;
   const addon = loadAddon();
   const linear = encoding.transfer === "linear";
   let buffer: PixelData | undefined;
-  return {
+  const followed: PixelStore = {
     width,
     height,
     channels: 3,
@@ -94,7 +108,7 @@ export function followedPixels(pixels: PixelStore, field: MotionField): PixelSto
       const first = Math.max(from, 0);
       const source = pixels.rows(first, Math.min(to, height));
       const samples = (y1 - y0) * width * 3;
-      if (!buffer || buffer.length < samples) buffer = new (source.constructor as Uint8ArrayConstructor)(samples);
+      if (!buffer || buffer.length < samples) buffer = new arrays[depth](samples);
       const out = buffer.subarray(0, samples);
       addon.followRows(field, linear, width, first, source, y0, out);
       return out;
@@ -104,4 +118,6 @@ export function followedPixels(pixels: PixelStore, field: MotionField): PixelSto
       pixels.close();
     },
   };
+  photographs.set(followed, pixels);
+  return followed;
 }

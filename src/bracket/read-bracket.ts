@@ -19,7 +19,7 @@ export const MAX_EXPOSURES = 16;
 const DEFAULT_MEMORY = 2 * 1024 ** 3;
 /** The part of the memory that a bracket's pixels may hold; the result and the work on it need the rest. */
 const MEMORY_SHARE = 1 / 4;
-/** The part of the time that decoding takes; aligning takes the rest. */
+/** The part of the time that decoding takes; aligning and following take the rest. */
 const DECODING_SHARE = 0.8;
 /** And of that, aligning; following what moved takes what is left. */
 const ALIGNING_SHARE = 0.4;
@@ -33,10 +33,10 @@ export interface BracketOptions {
   readonly align?: "auto" | "none" | undefined;
   /**
    * "auto" follows what moved: where an exposure shows a thing somewhere else than the reference, and it is clear where,
-   * its pixels are taken from there. Default "auto".
+   * its pixels are taken from there. Default: as `align`.
    */
   readonly follow?: "auto" | "none" | undefined;
-  /** Threads for the alignment. Default: one per processor. */
+  /** Threads for aligning and following. Default: one per processor. */
   readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called with the fraction done, 0 to 1. */
@@ -151,7 +151,7 @@ async function assemble(
   remarks: readonly Note[],
   options: BracketOptions & MemberOptions,
 ): Promise<Bracket> {
-  const { ev, align = "auto", follow = "auto", threads, signal, onProgress, referenceMember } = options;
+  const { ev, align = "auto", follow = align, threads, signal, onProgress, referenceMember } = options;
   const { order, values, source, notes } = findExposureValues(members, ev);
   const chosen = referenceMember === undefined ? options.reference : order.indexOf(referenceMember);
   const reference = chosen ?? Math.floor(members.length / 2);
@@ -182,21 +182,23 @@ async function assemble(
       : undefined;
   throwIfAborted(signal);
   const { width, height } = members[0].pixels;
+  const stores = sorted.map(({ pixels }, i) => {
+    const field = motion?.fields[i];
+    return field ? followedPixels(pixels, field) : pixels;
+  });
   onProgress?.(1);
   return {
     width,
     height,
-    exposures: sorted.map(({ name, pixels: own }, i) => {
-      const field = motion?.fields[i];
-      const pixels = field ? followedPixels(own, field) : own;
-      const exposure = { name, pixels, exposureValue: values[i], exposureSource: source };
+    exposures: sorted.map(({ name }, i) => {
+      const exposure = { name, pixels: stores[i], exposureValue: values[i], exposureSource: source };
       const homography = homographies[i];
       return homography ? { ...exposure, alignment: homography } : exposure;
     }),
     reference,
     notes: [...remarks, ...notes, ...(alignment?.notes ?? []), ...(motion?.notes ?? [])],
     close() {
-      for (const { pixels } of members) pixels.close();
+      for (const pixels of stores) pixels.close();
     },
   };
 }

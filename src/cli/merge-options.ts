@@ -11,7 +11,7 @@ export interface MergeOptions {
   readonly model?: string;
   readonly device: DeviceName;
   readonly align: "auto" | "none";
-  readonly follow: "auto" | "none";
+  readonly follow?: "auto" | "none";
   readonly precision: "auto" | "fp32" | "bf16";
   readonly tile: "auto" | "full" | number;
   readonly alpha: "refuse" | "flatten";
@@ -35,9 +35,10 @@ export function addMergeOptions(command: Command): Command {
         .default("auto"),
     )
     .addOption(
-      new Option("--follow <mode>", "take what moved from where it went in each photograph")
-        .choices(["auto", "none"])
-        .default("auto"),
+      new Option(
+        "--follow <mode>",
+        "take what moved from where it went in each photograph (default: as --align)",
+      ).choices(["auto", "none"]),
     )
     .addOption(
       new Option("--precision <type>", "the network's arithmetic").choices(["auto", "fp32", "bf16"]).default("auto"),

@@ -71,7 +71,7 @@ export interface Addon {
     onProgress?: (fraction: number) => void,
     threads?: number,
   ): NativeTask<AlignedExposure[]>;
-  /** Where what an exposure shows was in the reference; undefined where nothing moved: see native/include/smhdr/motion.h. */
+  /** Where an exposure shows what the reference does; undefined where nothing moved: see native/include/smhdr/motion.h. */
   findMotion(
     reference: Float32Array,
     exposure: Float32Array,
@@ -197,7 +197,7 @@ export interface MergerCalibration {
   readonly curve: readonly number[];
 }
 
-/** How what an exposure shows moved since the reference; see native/include/smhdr/motion.h. */
+/** Where an exposure shows what the reference does; see native/include/smhdr/motion.h. */
 export interface MotionField {
   readonly width: number;
   readonly height: number;

@@ -16,10 +16,11 @@ export function asSmhdrError(error: unknown): SmhdrError {
 /** Waits for a native task; an aborted signal stops it and rejects with CANCELLED. */
 export async function finishTask<T>(start: () => NativeTask<T>, signal?: AbortSignal): Promise<T> {
   if (signal?.aborted) throw new SmhdrError("CANCELLED", "Cancelled.", { cause: signal.reason });
-  const task = start();
-  const cancel = () => task.cancel();
+  let task: NativeTask<T> | undefined;
+  const cancel = () => task?.cancel();
   signal?.addEventListener("abort", cancel, { once: true });
   try {
+    task = start();
     return await task.promise;
   } catch (error) {
     throw asSmhdrError(error);

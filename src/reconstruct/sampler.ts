@@ -10,7 +10,7 @@ export interface Region {
   readonly height: number;
 }
 
-/** Rows sampled at once where an exposure moved. */
+/** Rows sampled at once. */
 const BAND = 128;
 
 const toGamma = tabulated((light) => light ** (1 / 2.2));
@@ -41,8 +41,14 @@ export class ExposureSampler {
    * pixels of gamma 2.2; any other encoding is brought there through linear light).
    */
   read(region: Region, out: Float32Array): void {
-    if (this.exposure.alignment) this.readMoved(region, this.exposure.alignment, out);
-    else this.readStill(region, out);
+    const { alignment } = this.exposure;
+    // In bands, so that rows that are made when they are read, and the roots of a tile's light, take little memory.
+    for (let y = 0; y < region.height; y += BAND) {
+      const band = { ...region, y: region.y + y, height: Math.min(BAND, region.height - y) };
+      const values = out.subarray(y * region.width * 6, (y + band.height) * region.width * 6);
+      if (alignment) this.readMoved(band, alignment, values);
+      else this.readStill(band, values);
+    }
   }
 
   private readStill({ x, y, width, height }: Region, out: Float32Array): void {
@@ -71,14 +77,6 @@ export class ExposureSampler {
    * does (native/ops/reference/radiance_merge.cpp); what the exposure did not see repeats its border.
    */
   private readMoved(region: Region, h: readonly number[], out: Float32Array): void {
-    // In bands, so that the roots of a tile's light take little memory.
-    for (let y = 0; y < region.height; y += BAND) {
-      const band = { ...region, y: region.y + y, height: Math.min(BAND, region.height - y) };
-      this.readBand(band, h, out.subarray(y * region.width * 6, (y + band.height) * region.width * 6));
-    }
-  }
-
-  private readBand(region: Region, h: readonly number[], out: Float32Array): void {
     const { pixels, exposureValue } = this.exposure;
     const scale = 1 / (2 ** exposureValue + 1e-8);
     const [lastX, lastY] = [pixels.width - 1, pixels.height - 1];

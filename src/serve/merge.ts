@@ -1,4 +1,5 @@
 import type { Bracket, Exposure, Note } from "../bracket/bracket.js";
+import { photographOf } from "../bracket/motion.js";
 import { memoryPixels } from "../bracket/pixels.js";
 import { buildProxy } from "../bracket/proxy.js";
 import { bracketFromMembers, type Member } from "../bracket/read-bracket.js";
@@ -92,7 +93,7 @@ export async function mergeExposures(
     ev: ev === null ? undefined : use.map((index) => ev[index]),
     referenceMember: reference === null ? undefined : use.indexOf(reference),
     align,
-    follow,
+    follow: follow ?? undefined,
     signal,
     onProgress: (fraction) => onProgress("aligning", fraction),
   });
@@ -105,7 +106,11 @@ export async function mergeExposures(
   });
   throwIfAborted(signal);
   const order = orderOf(bracket, members);
-  const proxies = order.map((member) => members[member].proxy);
+  // Of what was merged: a thing that was followed is no ghost.
+  const proxies = bracket.exposures.map(({ pixels }, i) => {
+    const { pixels: own, proxy } = members[order[i]];
+    return pixels === own ? () => proxy : () => buildProxy(pixels);
+  });
   let ghosts: GhostMap | undefined;
   const values = exposures.map((_, index) =>
     use.includes(index) ? bracket.exposures[order.indexOf(use.indexOf(index))].exposureValue : null,
@@ -113,7 +118,12 @@ export async function mergeExposures(
   return {
     radiance,
     ghosts: () => {
-      ghosts ??= ghostMap(bracket, proxies, radiance, GHOST_SIZE);
+      ghosts ??= ghostMap(
+        bracket,
+        proxies.map((proxy) => proxy()),
+        radiance,
+        GHOST_SIZE,
+      );
       return ghosts;
     },
     report: {
@@ -132,7 +142,7 @@ export async function mergeExposures(
 
 /** For each exposure of the bracket, shortest first, which member it is. */
 function orderOf(bracket: Bracket, members: readonly Member[]): number[] {
-  return bracket.exposures.map(({ pixels }) => members.findIndex((member) => member.pixels === pixels));
+  return bracket.exposures.map(({ pixels }) => members.findIndex((member) => member.pixels === photographOf(pixels)));
 }
 
 /** A member of at most `size` pixels a side: linear light, as proxies are. */

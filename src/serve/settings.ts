@@ -14,7 +14,8 @@ export interface Settings {
   readonly device: DeviceName;
   readonly precision: "auto" | "fp32" | "bf16";
   readonly align: "auto" | "none";
-  readonly follow: "auto" | "none";
+  /** Null: as align. */
+  readonly follow: "auto" | "none" | null;
 }
 
 export const defaultSettings: Settings = {
@@ -26,7 +27,7 @@ export const defaultSettings: Settings = {
   device: "auto",
   precision: "auto",
   align: "auto",
-  follow: "auto",
+  follow: null,
 };
 
 export interface MergeRequest extends Partial<Settings> {
@@ -78,7 +79,7 @@ const settingsFields = {
   device: { type: "string", maxLength: 40 },
   precision: { enum: ["auto", "fp32", "bf16"] },
   align: { enum: ["auto", "none"] },
-  follow: { enum: ["auto", "none"] },
+  follow: { enum: ["auto", "none", null] },
 };
 
 /** JSON schemas of the requests' bodies. */

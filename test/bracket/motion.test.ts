@@ -84,7 +84,7 @@ test("a merge shows a moving thing that the reference clips", { skip }, async ()
   const [with_, without] = [await error("auto"), await error("none")];
   assert.ok(with_ < 0.75 * without, `${with_} with, ${without} without`);
   // In narrow strips, which take rows from elsewhere, the merge is the same.
-  const bracket = await bracketFromImages(images, { ev: [0, 3, 5], align: "none" });
+  const bracket = await bracketFromImages(images, { ev: [0, 3, 5], align: "none", follow: "auto" });
   const whole = await mergeRadiance(bracket);
   const memory = width * height * 12 + 3 * 16 * 3 * width * 3 * 2;
   assert.deepEqual((await mergeRadiance(bracket, { memory })).data, whole.data);
@@ -97,7 +97,7 @@ test("where nothing moves, pixels are those of the photograph", { skip }, async 
     (v: number) => Math.round(65535 * (3 * (v / 65535) ** 2 - 2 * (v / 65535) ** 3)),
   ]) {
     const images = [codes(0, -2), codes(0, 0), codes(0, 2)].map((data) => image(data.map(transform)));
-    const bracket = await bracketFromImages(images, { ev: [0, 2, 4], align: "none" });
+    const bracket = await bracketFromImages(images, { ev: [0, 2, 4], align: "none", follow: "auto" });
     for (const [i, { pixels }] of bracket.exposures.entries())
       assert.deepEqual(pixels.rows(0, height), images[i].data, `exposure ${i}`);
     assert.deepEqual(bracket.notes, []);
@@ -113,7 +113,12 @@ test("8 bits and floats are followed too", { skip }, async () => {
     const reference =
       data instanceof Uint8Array ? Uint8Array.from(codes(0, 0), (v) => v / 257) : codes(0, 0).map(Number);
     const other = data instanceof Uint8Array ? reference : Float32Array.from(reference, (v) => v / 65535);
-    const bracket = await bracketFromImages([image(data), image(other)], { ev: [0, 1], align: "none", reference: 1 });
+    const bracket = await bracketFromImages([image(data), image(other)], {
+      ev: [0, 1],
+      align: "none",
+      follow: "auto",
+      reference: 1,
+    });
     const rows = bracket.exposures[0].pixels.rows(0, height);
     assert.equal(rows.constructor, data.constructor);
     assert.notDeepEqual(rows, data);
@@ -130,7 +135,7 @@ test("options that make no sense, and calls that are given up", { skip }, async 
   const controller = new AbortController();
   const onProgress = () => controller.abort();
   await assert.rejects(
-    bracketFromImages(images, { ev: [0, 1], align: "none", signal: controller.signal, onProgress }),
+    bracketFromImages(images, { ev: [0, 1], align: "none", follow: "auto", signal: controller.signal, onProgress }),
     { code: "CANCELLED" },
   );
 });
@@ -160,7 +165,7 @@ test("on photographs from a tripod next to nothing is taken for moved", {
   skip: skip || (existsSync(join(brackets, "ssarcandy_taipei")) ? false : `no data in ${brackets}`),
 }, async () => {
   const files = ["01.png", "02.png", "03.png"].map((name) => join(brackets, "ssarcandy_taipei", name));
-  const bracket = await readBracket(files, { ev: [0, 3, 6], align: "none" });
+  const bracket = await readBracket(files, { ev: [0, 3, 6], align: "none", follow: "auto" });
   const plain = await readBracket(files, { ev: [0, 3, 6], align: "none", follow: "none" });
   for (const [i, { pixels }] of bracket.exposures.entries()) {
     const rows = pixels.rows(0, bracket.height);

@@ -164,6 +164,35 @@ describe("jobs of raw rows", () => {
     await remove(id);
   });
 
+  it("follow what moved, which then is no ghost", async () => {
+    const [width, height] = [240, 180];
+    /** Waves, and before them a disc of others, `moved` pixels to the right. */
+    const disc = (moved: number, stops: number) =>
+      Uint16Array.from({ length: width * height * 3 }, (_, i) => {
+        const [x, y] = [Math.floor(i / 3) % width, Math.floor(i / 3 / width)];
+        const u = x - moved;
+        const wall = 0.05 + 0.03 * Math.sin(x / 3 + 2 * Math.sin(y / 11)) * Math.cos(y / 4);
+        const light = Math.hypot(u - 100, y - 90) < 36 ? 0.25 + 0.1 * Math.sin(u / 2.7) * Math.cos(y / 3.1) : wall;
+        return Math.round(65535 * Math.min(1, light * 2 ** stops) ** (1 / 2.2));
+      });
+    const ghosts = async (follow: "auto" | "none" | null) => {
+      const encoding = { transfer: "gamma2.2" };
+      const id = await create({ width, height, encoding, ev: [2, 0, 1], reference: 2, align: "none", follow });
+      await upload(id, [disc(-9, 1), disc(9, -1), disc(0, 0)]);
+      const job = await merge(id);
+      assert.equal(job.state, "done");
+      assert.equal(job.notes.filter(({ code }) => code === "motion").length, follow === "auto" ? 1 : 0);
+      const map = new Uint8Array(await (await service.fetch(`/v1/jobs/${id}/ghosts`)).arrayBuffer());
+      await remove(id);
+      let sum = 0;
+      for (let y = 60; y < 120; y++) for (let x = 70; x < 130; x++) sum += map[y * width + x];
+      return sum / 3600;
+    };
+    const [followed, left, asAlign] = [await ghosts("auto"), await ghosts("none"), await ghosts(null)];
+    assert.ok(followed < left / 4, `${followed} followed, ${left} not`);
+    assert.equal(asAlign, left);
+  });
+
   it("show where something moved, and the result at any exposure", async () => {
     const [width, height] = [192, 96];
     // A bright square that only the reference and the longest exposure have elsewhere.

@@ -81,8 +81,8 @@ class Smhdr(Gimp.PlugIn):
             return failure(procedure, status.EXECUTION_ERROR, f"smhdr's plug-in has an error: {error!r}. Your image was not changed.")
         if run_mode != Gimp.RunMode.NONINTERACTIVE:
             show(made)
-            # That the camera moved is no news; the rest may make a person try again. All of it is in the image's comment.
-            told = [note["message"] for note in notes if note["code"] != "alignment"]
+            # That the camera or something else moved is no news; the rest may make a person try again. All of it is in the image's comment.
+            told = [note["message"] for note in notes if note["code"] not in ("alignment", "motion")]
             if told:
                 Gimp.message("\n".join(told))
         values = procedure.new_return_values(status.SUCCESS, None)
