@@ -23,8 +23,8 @@ export function choicesView(session: Session): { readonly root: HTMLElement; upd
   const align = select(
     "Camera",
     [
-      ["auto", "Hand-held: align"],
-      ["none", "On a tripod: leave"],
+      ["auto", "Align, follow what moved"],
+      ["none", "Leave as it is"],
     ],
     choices.align,
     set("align"),

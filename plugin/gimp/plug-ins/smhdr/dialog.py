@@ -148,7 +148,7 @@ class Dialog:
         method = self.config.get_property("method")
         if not (model and method == "network" and self.method.set_active_id(f"network:{model}")):
             self.method.set_active_id(method)
-        self.align = Gtk.CheckButton(label="_Align: undo the movement of a camera held by hand", use_underline=True)
+        self.align = Gtk.CheckButton(label="_Align: undo the movement of a camera held by hand, and follow what moved", use_underline=True)
         self.align.set_active(self.config.get_property("align"))
         for at, (text, widget) in enumerate([("_Reference:", self.reference), ("Me_thod:", self.method)]):
             label = Gtk.Label(label=text, use_underline=True, xalign=0, mnemonic_widget=widget)

@@ -55,7 +55,7 @@ class Smhdr(Gimp.PlugIn):
         choice.add("network", 1, "Neural network", "Reconstructs with a trained model; slower")
         procedure.add_choice_argument("method", "_Method", "How the exposures are merged", choice, "radiance", flags)
         procedure.add_string_argument("model", "Mo_del", "Name of the network's model; empty: the usual one", "", flags)
-        procedure.add_boolean_argument("align", "_Align", "Undo the movement of a camera held by hand", True, flags)
+        procedure.add_boolean_argument("align", "_Align", "Undo the movement of a camera held by hand, and follow what moved", True, flags)
         procedure.add_image_return_value("new-image", "New image", "The merged image", True, flags)
         procedure.add_string_return_value("notes", "Notes", "What a person should know about this merge", "", flags)
         return procedure
