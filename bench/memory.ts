@@ -1,5 +1,5 @@
 // Peak memory and time of `smhdr merge` on brackets of five photographs of 12, 24 and 45 megapixels, as JPEG and as
-// 16-bit TIFF: npx tsx bench/memory.ts [--method radiance] [--memory 2G] [--only 45] [--json]
+// 16-bit TIFF: npx tsx bench/memory.ts [--method radiance] [--follow none] [--memory 2G] [--only 45] [--json]
 // Each is merged into an OpenEXR file and a tone-mapped JPEG. The photographs are the example's, enlarged.
 import { spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -11,6 +11,7 @@ import sharp from "sharp";
 const { values } = parseArgs({
   options: {
     method: { type: "string", default: "radiance" },
+    follow: { type: "string", default: "auto" },
     memory: { type: "string", default: "2G" },
     only: { type: "string" },
     json: { type: "boolean" },
@@ -59,6 +60,8 @@ function merge(paths: string[], outputs: string[]): number {
     "0,1,2,3,4",
     "--method",
     values.method,
+    "--follow",
+    values.follow,
   ];
   const start = performance.now();
   const result = spawnSync(
