@@ -1,8 +1,9 @@
 // Throughput of `smhdr batch` on brackets of three 2-megapixel JPEGs, against a shell loop over `smhdr merge` and against OpenCV
 // in Python on as many processes; and how busy the network's engine is kept:
 //   npx tsx bench/batch.ts [--brackets 24] [--jobs 2] [--rounds 3] [--only loop|batch|follow|same|mtb|network] [--json]
-// Nothing that moved is followed, for the peers do not either, but by `follow`. The peers: `same` is our merge written with OpenCV and numpy (peers/opencv_same_merge.py: homographies, ghosts rejected by the same
-// formulas); `mtb` is a cheaper, different one (peers/opencv_batch.py: AlignMTB + MergeDebevec, shifts alone, no ghosts rejected).
+// Nothing that moved is followed but by `follow`, for the peers follow nothing. The peers: `same` is our merge written with OpenCV and numpy
+// (peers/opencv_same_merge.py: homographies, ghosts rejected by the same formulas); `mtb` is a cheaper, different one
+// (peers/opencv_batch.py: AlignMTB + MergeDebevec, shifts alone, no ghosts rejected).
 // What each makes of the example bracket is compared with its truth. The contenders take turns; each writes Radiance HDR files, for
 // OpenCV comes without OpenEXR. SMHDR_PYTHON names a Python with cv2 and numpy.
 import { spawn, spawnSync } from "node:child_process";

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "parts.h"
+#include "typed_array.h"
 #include "worker.h"
 
 namespace smhdr::addon {
@@ -56,11 +57,7 @@ Napi::Value align(const Napi::CallbackInfo& info) {
   const Napi::Array given = info[0].As<Napi::Array>(), values = info[4].As<Napi::Array>();
   for (uint32_t i = 0; i < given.Length(); ++i) {
     const Napi::Value value = given.Get(i);
-    const bool floats = value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_float32_array;
-    // Division, so that no product of sizes overflows.
-    if (!floats || width < 1 || height < 1 || value.As<Napi::TypedArray>().ElementLength() % 3 != 0 ||
-        int64_t(value.As<Napi::TypedArray>().ElementLength()) / 3 / width != height ||
-        int64_t(value.As<Napi::TypedArray>().ElementLength()) / 3 % width != 0)
+    if (!is(value, napi_float32_array) || !holds(value, width, height, 3))
       throw to_js(env, invalid_argument("align: expected images as Float32Arrays of width x height x 3 values"));
     images.push_back({value.As<Napi::Float32Array>().Data(), width, height, 3});
     hold.push_back(value);

@@ -4,21 +4,11 @@
 #include <memory>
 
 #include "parts.h"
+#include "typed_array.h"
 #include "worker.h"
 
 namespace smhdr::addon {
 namespace {
-
-bool is(const Napi::Value& value, napi_typedarray_type type) {
-  return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == type;
-}
-
-/// Whether an array holds width x height entries of `each` values; by division, so that no product overflows.
-bool holds(const Napi::Value& value, int64_t width, int64_t height, int64_t each) {
-  const int64_t length = int64_t(value.As<Napi::TypedArray>().ElementLength());
-  return width >= 1 && height >= 1 && length % each == 0 && length / each % width == 0 &&
-         length / each / width == height;
-}
 
 /// findMotion(reference, exposure, width, height, scale, stops, homography, threads) -> { promise, cancel }: the field,
 /// or undefined where nothing moved. The pictures are RGB.
@@ -61,6 +51,7 @@ Napi::Value find(const Napi::CallbackInfo& info) {
         field.Set("height", double(found->height));
         field.Set("scale", double(found->scale));
         field.Set("moved", moved);
+        field.Set("count", double(found->count));
         return field;
       });
 }

@@ -6,16 +6,13 @@
 #include "parts.h"
 #include "smhdr/proxy.h"
 #include "smhdr/radiance_hdr.h"
+#include "typed_array.h"
 #include "worker.h"
 
 namespace smhdr::addon {
 namespace {
 
 [[noreturn]] void refuse(Napi::Env env, const char* message) { throw to_js(env, invalid_argument(message)); }
-
-bool is(const Napi::Value& value, napi_typedarray_type type) {
-  return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == type;
-}
 
 /// proxyAdd(codes, table, width, y0, scale, sums): see smhdr/proxy.h. `codes` holds whole rows.
 Napi::Value proxy_add(const Napi::CallbackInfo& info) {

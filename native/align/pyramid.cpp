@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/cpu_isa.h"
+#include "core/for_rows.h"
 #include "ops/cpu/align_kernels.h"
 
 namespace smhdr::align {
@@ -12,7 +13,6 @@ constexpr float kClipped = 0.9f;       // linear; tone curves flatten before the
 constexpr float kBlack = 0.0008f;      // linear; about two codes of 8-bit sRGB
 constexpr float kClippedShare = 0.1f;  // of the light of a pixel that may come from clipped ones
 constexpr int64_t kCoarsestSide = 96;
-constexpr int64_t kRowsAtOnce = 16;
 
 /// Linear luminance, and the share of it that is clipped.
 struct Plane {
@@ -20,12 +20,6 @@ struct Plane {
   std::vector<float> luminance, clipped;
   Plane(int64_t w, int64_t h) : width(w), height(h), luminance(w * h), clipped(w * h) {}
 };
-
-void for_rows(int64_t height, ThreadPool& pool, const auto& body) {
-  pool.parallel_for((height + kRowsAtOnce - 1) / kRowsAtOnce, [&](int64_t item, int) {
-    for (int64_t y = item * kRowsAtOnce, end = std::min(height, y + kRowsAtOnce); y < end; ++y) body(y);
-  });
-}
 
 const cpu::AlignKernels& kernels() { return cpu::align_kernels(cpu_isa()); }
 constexpr cpu::AlignLimits kLimits = {kClipped, kClippedShare, kBlack, kLogOffset};

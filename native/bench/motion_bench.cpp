@@ -6,7 +6,7 @@
 #include "align/warp.h"
 #include "bench.h"
 #include "core/cpu_isa.h"
-#include "motion/flow.h"
+#include "core/for_rows.h"
 #include "ops/cpu/motion_kernels.h"
 #include "random_network.h"
 #include "smhdr/motion.h"
@@ -84,7 +84,7 @@ void add_motion(Bench& bench) {
       Pictures& p = **pictures;
       const double pixels = double(p.side * p.side);
       return bench.against_peaks(fp32, operations * pixels, 4 * values * pixels,
-                                 [&] { motion::for_rows(p.side, bench.pool, [&](int64_t y) { work(p, y); }); });
+                                 [&] { for_rows(p.side, bench.pool, [&](int64_t y) { work(p, y); }); });
     });
   };
   // Every pixel is in four patches: two mixtures of rows and one of columns, a difference, three products and sums.

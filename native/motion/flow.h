@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/for_rows.h"
 #include "smhdr/thread_pool.h"
 
 namespace smhdr::motion {
@@ -29,15 +30,6 @@ float sample(const Plane& plane, float x, float y);
 struct Flow {
   Plane u, v;
 };
-
-/// Calls body(y) for every row, some rows to a thread.
-template <typename Body>
-void for_rows(int64_t height, ThreadPool& pool, const Body& body) {
-  constexpr int64_t kAtOnce = 16;
-  pool.parallel_for((height + kAtOnce - 1) / kAtOnce, [&](int64_t item, int) {
-    for (int64_t y = item * kAtOnce; y < height && y < (item + 1) * kAtOnce; ++y) body(y);
-  });
-}
 
 /// The picture, then halves of it as long as their shorter side has 16 pixels.
 std::vector<Plane> halvings(Plane picture, ThreadPool& pool);

@@ -12,6 +12,7 @@
 
 #include "align/warp.h"
 #include "check.h"
+#include "noise.h"
 
 namespace {
 
@@ -20,28 +21,12 @@ using smhdr::AlignModel;
 using smhdr::AlignOutcome;
 using smhdr::ExposureAlignment;
 using smhdr::align::Matrix;
+using smhdr::test::hash;
+using smhdr::test::lattice;
+using smhdr::test::noise;
 
 constexpr int64_t kWidth = 640, kHeight = 440;
 constexpr uint32_t kChainSeeds = 12;
-
-uint32_t hash(uint32_t x) {
-  x = (x ^ (x >> 16)) * 0x7feb352du;
-  x = (x ^ (x >> 15)) * 0x846ca68bu;
-  return x ^ (x >> 16);
-}
-float lattice(int x, int y, uint32_t seed) {
-  return float(hash(uint32_t(x) * 73856093u ^ uint32_t(y) * 19349663u ^ seed)) / 4294967296.0f;
-}
-/// Value noise, smooth between lattice points.
-float noise(float x, float y, uint32_t seed) {
-  const float fx = std::floor(x), fy = std::floor(y);
-  float tx = x - fx, ty = y - fy;
-  tx = tx * tx * (3 - 2 * tx), ty = ty * ty * (3 - 2 * ty);
-  const int ix = int(fx), iy = int(fy);
-  const float top = lattice(ix, iy, seed) * (1 - tx) + lattice(ix + 1, iy, seed) * tx;
-  const float bottom = lattice(ix, iy + 1, seed) * (1 - tx) + lattice(ix + 1, iy + 1, seed) * tx;
-  return top * (1 - ty) + bottom * ty;
-}
 
 /// Radiance of the scene at a position in pixels of the reference: textured, with hard edges, a bright window and
 /// shadows; about 10 stops.

@@ -10,6 +10,7 @@
 
 #include "align/warp.h"
 #include "check.h"
+#include "noise.h"
 
 namespace {
 
@@ -19,26 +20,11 @@ using smhdr::MotionView;
 using smhdr::PixelRows;
 using smhdr::ThreadPool;
 using smhdr::align::Matrix;
+using smhdr::test::hash;
+using smhdr::test::noise;
 
 constexpr int64_t kWidth = 320, kHeight = 240;
 
-uint32_t hash(uint32_t x) {
-  x = (x ^ (x >> 16)) * 0x7feb352du;
-  x = (x ^ (x >> 15)) * 0x846ca68bu;
-  return x ^ (x >> 16);
-}
-float lattice(int x, int y, uint32_t seed) {
-  return float(hash(uint32_t(x) * 73856093u ^ uint32_t(y) * 19349663u ^ seed)) / 4294967296.0f;
-}
-float noise(float x, float y, uint32_t seed) {
-  const float fx = std::floor(x), fy = std::floor(y);
-  float tx = x - fx, ty = y - fy;
-  tx = tx * tx * (3 - 2 * tx), ty = ty * ty * (3 - 2 * ty);
-  const int ix = int(fx), iy = int(fy);
-  const float top = lattice(ix, iy, seed) * (1 - tx) + lattice(ix + 1, iy, seed) * tx;
-  const float bottom = lattice(ix, iy + 1, seed) * (1 - tx) + lattice(ix + 1, iy + 1, seed) * tx;
-  return top * (1 - ty) + bottom * ty;
-}
 float texture(float x, float y, uint32_t seed) {
   return 0.02f * std::exp2(2.5f * noise(x / 37, y / 37, seed) + 2 * noise(x / 6, y / 6, seed + 1));
 }

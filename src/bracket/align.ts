@@ -2,7 +2,7 @@ import { type Addon, loadAddon } from "../engine/addon.js";
 import { finishTask } from "../engine/task.js";
 import { SmhdrError } from "../errors.js";
 import type { Homography, Note } from "./bracket.js";
-import type { ExposureProxy } from "./proxy.js";
+import { checkProxies, type ExposureProxy } from "./proxy.js";
 
 export interface AlignOptions {
   /** What to call the exposures in notes. Default "exposure 1", ... */
@@ -39,11 +39,8 @@ export async function alignBracket(
 ): Promise<BracketAlignment> {
   const { names = proxies.map((_, i) => `exposure ${i + 1}`), threads, signal, onProgress } = options;
   const unmoved = proxies.map(() => undefined);
-  if (proxies.length === 0) throw new SmhdrError("INVALID_ARGUMENT", "proxies: expected at least one; got none.");
+  checkProxies(proxies);
   const [{ width, height, scale }] = proxies;
-  if (proxies.some((proxy) => proxy.width !== width || proxy.height !== height || proxy.scale !== scale)) {
-    throw new SmhdrError("INVALID_ARGUMENT", "proxies: expected one width, height and scale for all of them.");
-  }
 
   let addon: Addon;
   try {

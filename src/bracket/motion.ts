@@ -1,21 +1,14 @@
 import { loadAddon, type MotionField, optionalAddon } from "../engine/addon.js";
 import { finishTask } from "../engine/task.js";
-import { SmhdrError } from "../errors.js";
 import type { PixelData } from "../image.js";
+import type { AlignOptions } from "./align.js";
 import type { Homography, Note, PixelStore } from "./bracket.js";
 import { checkRows } from "./pixels.js";
-import type { ExposureProxy } from "./proxy.js";
+import { checkProxies, type ExposureProxy } from "./proxy.js";
 
-export interface FollowOptions {
+export interface FollowOptions extends AlignOptions {
   /** Of each exposure: full-resolution pixels of the reference -> the exposure's. Default: none moved. */
   readonly homographies?: readonly (Homography | undefined)[] | undefined;
-  /** What to call the exposures in notes. Default "exposure 1", ... */
-  readonly names?: readonly string[] | undefined;
-  /** Default: one per processor. */
-  readonly threads?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-  /** Called with the fraction done, 0 to 1. */
-  readonly onProgress?: ((fraction: number) => void) | undefined;
 }
 
 export interface BracketMotion {
@@ -23,9 +16,6 @@ export interface BracketMotion {
   readonly fields: (MotionField | undefined)[];
   readonly notes: Note[];
 }
-
-/** dx of a pixel of a field that did not move. */
-const UNMOVED = -32768;
 
 const identity: Homography = [1, 0, 0, 0, 1, 0, 0, 0, 1];
 
@@ -46,13 +36,7 @@ export async function followBracket(
   options: FollowOptions = {},
 ): Promise<BracketMotion> {
   const { homographies = [], names, threads, signal, onProgress } = options;
-  if (
-    proxies.some(
-      ({ width, height, scale }) =>
-        width !== proxies[0].width || height !== proxies[0].height || scale !== proxies[0].scale,
-    )
-  )
-    throw new SmhdrError("INVALID_ARGUMENT", "proxies: expected one width, height and scale for all of them.");
+  checkProxies(proxies);
   const addon = optionalAddon();
   const notes: Note[] = [];
   const note = (message: string) => notes.push({ code: "motion", message });
@@ -76,9 +60,7 @@ export async function followBracket(
   return { fields, notes };
 }
 
-function percent({ moved, width, height }: MotionField): string {
-  let count = 0;
-  for (let i = 0; i < moved.length; i += 2) if (moved[i] !== UNMOVED) count++;
+function percent({ count, width, height }: MotionField): string {
   const share = (100 * count) / (width * height);
   return share < 1 ? "less than 1 %" : `${Math.round(share)} %`;
 }

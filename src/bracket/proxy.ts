@@ -1,4 +1,5 @@
 import { optionalAddon } from "../engine/addon.js";
+import { SmhdrError } from "../errors.js";
 import type { Encoding, PixelData } from "../image.js";
 import type { PixelStore } from "./bracket.js";
 import { linearTable, toLinear } from "./transfer.js";
@@ -16,6 +17,14 @@ export interface ExposureProxy {
    * column and row may cover fewer). Pixel centres: photograph = (proxy + 0.5) * scale - 0.5.
    */
   readonly scale: number;
+}
+
+/** Throws INVALID_ARGUMENT unless there are proxies, all of one size and scale. */
+export function checkProxies(proxies: readonly ExposureProxy[]): void {
+  if (proxies.length === 0) throw new SmhdrError("INVALID_ARGUMENT", "proxies: expected at least one; got none.");
+  const [{ width, height, scale }] = proxies;
+  if (proxies.some((proxy) => proxy.width !== width || proxy.height !== height || proxy.scale !== scale))
+    throw new SmhdrError("INVALID_ARGUMENT", "proxies: expected one width, height and scale for all of them.");
 }
 
 /** Proxies hold at most about this many pixels. */

@@ -205,6 +205,8 @@ export interface MotionField {
   readonly scale: number;
   /** dx, dy of every pixel of the field, in 1 / 64 of it; dx = -32768 where nothing moved. */
   readonly moved: Int16Array;
+  /** Of its pixels that moved. */
+  readonly count: number;
 }
 
 /** How one exposure lies on the reference; see native/include/smhdr/align.h. */

@@ -107,10 +107,10 @@ export async function mergeExposures(
   throwIfAborted(signal);
   const order = orderOf(bracket, members);
   // Of what was merged: a thing that was followed is no ghost.
-  const proxies = bracket.exposures.map(({ pixels }, i) => {
-    const { pixels: own, proxy } = members[order[i]];
-    return pixels === own ? () => proxy : () => buildProxy(pixels);
-  });
+  const proxyOf = ({ pixels }: Exposure, i: number) => {
+    const member = members[order[i]];
+    return member.pixels === pixels ? member.proxy : buildProxy(pixels);
+  };
   let ghosts: GhostMap | undefined;
   const values = exposures.map((_, index) =>
     use.includes(index) ? bracket.exposures[order.indexOf(use.indexOf(index))].exposureValue : null,
@@ -118,12 +118,7 @@ export async function mergeExposures(
   return {
     radiance,
     ghosts: () => {
-      ghosts ??= ghostMap(
-        bracket,
-        proxies.map((proxy) => proxy()),
-        radiance,
-        GHOST_SIZE,
-      );
+      ghosts ??= ghostMap(bracket, bracket.exposures.map(proxyOf), radiance, GHOST_SIZE);
       return ghosts;
     },
     report: {

@@ -143,7 +143,7 @@ test("options that make no sense, and calls that are given up", { skip }, async 
 test("the addon refuses fields and rows that do not fit", { skip }, () => {
   const addon = optionalAddon();
   assert.ok(addon);
-  const field = { width: 4, height: 3, scale: 2, moved: new Int16Array(24) };
+  const field = { width: 4, height: 3, scale: 2, moved: new Int16Array(24), count: 12 };
   const [rows, out] = [new Uint8Array(8 * 3 * 6), new Uint8Array(8 * 3 * 2)];
   const refused = { code: "INVALID_ARGUMENT" };
   addon.followRows(field, false, 8, 0, rows, 2, out);
