@@ -10,9 +10,9 @@ import { muLaw } from "../../src/measure/mu-law.js";
 import { psnr } from "../../src/measure/psnr.js";
 import { loadModel } from "../../src/model/model.js";
 import { hasPrior } from "../../src/model/prior.js";
-import { MergeSampler } from "../../src/reconstruct/merge-sampler.js";
 import { bestCount, networkExposures } from "../../src/reconstruct/network.js";
 import { mergeRadiance } from "../../src/reconstruct/radiance.js";
+import { mergeSampler } from "../../src/reconstruct/sampler.js";
 
 const { values } = parseArgs({
   options: { size: { type: "string", default: "384" }, models: { type: "string", default: "smhdr,smhdr-s" } },
@@ -35,12 +35,12 @@ for (const name of values.models.split(",")) {
     const [width, height] = [side(bracket.width), side(bracket.height)];
     const region = { x: (bracket.width - width) >> 1, y: (bracket.height - height) >> 1, width, height };
     const { samplers, mergeScale } = networkExposures(bracket, { exposures: model.exposures, prior });
-    if (prior) samplers.push(new MergeSampler(await mergeRadiance(bracket, { memory: MEMORY }), mergeScale));
-    const exposures = samplers.map((sampler) => {
-      const out = new Float32Array(width * height * 6);
-      sampler.read(region, out);
-      return out;
-    });
+    if (prior) samplers.push(mergeSampler(await mergeRadiance(bracket, { memory: MEMORY }), mergeScale));
+    const exposures: Float32Array[] = [];
+    for (const sampler of samplers) {
+      exposures.push(new Float32Array(width * height * 6));
+      await sampler.read(region, exposures[exposures.length - 1]);
+    }
     bracket.close();
     const input = { exposures, batch: 1, height, width };
     const db = psnr(await fast.run(input), await exact.run(input), muLaw);

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import sharp from "sharp";
 import { bracketFromImages } from "../../src/bracket/read-bracket.js";
 import { psnr } from "../../src/measure/psnr.js";
-import { ExposureSampler } from "../../src/reconstruct/sampler.js";
+import { exposureSampler } from "../../src/reconstruct/sampler.js";
 
 const brackets = join(process.env.SMHDR_DATA ?? new URL("../../../shared/data", import.meta.url).pathname, "brackets");
 const scenes = ["airport_ghost", "arch", "horse", "ssarcandy_taipei", "stack_room"];
@@ -41,7 +41,7 @@ for (const scene of scenes) {
   } as const;
   const bracket = await bracketFromImages([image, image], { ev: [0, 1], align: "none" });
   const values = new Float32Array(width * height * 6);
-  new ExposureSampler({ ...bracket.exposures[0], alignment: [1, 0, -0.5, 0, 1, -0.5, 0, 0, 1] }).read(
+  await exposureSampler({ ...bracket.exposures[0], alignment: [1, 0, -0.5, 0, 1, -0.5, 0, 0, 1] }).read(
     { x: 0, y: 0, width, height },
     values,
   );

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "parts.h"
+#include "typed_array.h"
 #include "worker.h"
 
 namespace smhdr::addon {
@@ -37,8 +38,7 @@ Napi::Value create_merger(const Napi::CallbackInfo& info) {
   options.width = given.Get("width").As<Napi::Number>().Int64Value();
   options.height = given.Get("height").As<Napi::Number>().Int64Value();
   options.reference = given.Get("reference").As<Napi::Number>().Int32Value();
-  const std::string depth = given.Get("depth").As<Napi::String>();
-  options.depth = depth == "uint8" ? PixelDepth::uint8 : depth == "uint16" ? PixelDepth::uint16 : PixelDepth::float32;
+  options.depth = depth_of(given.Get("depth").As<Napi::String>());
   const Napi::Float32Array transfer = given.Get("transfer").As<Napi::Float32Array>();
   options.transfer.assign(transfer.Data(), transfer.Data() + transfer.ElementLength());
   const Napi::Array values = given.Get("exposureValues").As<Napi::Array>();
@@ -89,11 +89,8 @@ std::vector<ExposureRows> read_rows(const Napi::CallbackInfo& info, const Merger
   for (uint32_t i = 0; i < given.Length(); ++i) {
     const Napi::TypedArray array = given.Get(i).As<Napi::TypedArray>();
     const RowSpan span = merger.merger.source_rows(static_cast<int>(i), y0, y1);
-    const napi_typedarray_type type = merger.depth == PixelDepth::uint8    ? napi_uint8_array
-                                      : merger.depth == PixelDepth::uint16 ? napi_uint16_array
-                                                                           : napi_float32_array;
     const int64_t samples = (span.end - span.begin) * merger.width * 3;
-    if (array.TypedArrayType() != type || static_cast<int64_t>(array.ElementLength()) != samples)
+    if (array.TypedArrayType() != type_of(merger.depth) || static_cast<int64_t>(array.ElementLength()) != samples)
       refuse(info.Env(), "rows: expected " + std::to_string(samples) + " samples of exposure " + std::to_string(i) +
                              " in the bracket's depth, got " + std::to_string(array.ElementLength()) + ".");
     out.push_back({static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), span.begin, span.end});

@@ -11,6 +11,7 @@ void init_meter(Napi::Env env, Napi::Object exports);
 void init_motion(Napi::Env env, Napi::Object exports);
 void init_network(Napi::Env env, Napi::Object exports);
 void init_pixels(Napi::Env env, Napi::Object exports);
+void init_sample(Napi::Env env, Napi::Object exports);
 void init_train(Napi::Env env, Napi::Object exports);
 
 inline void init_parts(Napi::Env env, Napi::Object exports) {
@@ -20,6 +21,7 @@ inline void init_parts(Napi::Env env, Napi::Object exports) {
   init_motion(env, exports);
   init_network(env, exports);
   init_pixels(env, exports);
+  init_sample(env, exports);
   init_train(env, exports);
 }
 

@@ -4,6 +4,9 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <string>
+
+#include "smhdr/merge.h"
 
 namespace smhdr::addon {
 
@@ -16,6 +19,17 @@ inline bool holds(const Napi::Value& value, int64_t width, int64_t height, int64
   const int64_t length = int64_t(value.As<Napi::TypedArray>().ElementLength());
   return width >= 1 && height >= 1 && length % each == 0 && length / each % width == 0 &&
          length / each / width == height;
+}
+
+inline PixelDepth depth_of(const std::string& name) {
+  return name == "uint8" ? PixelDepth::uint8 : name == "uint16" ? PixelDepth::uint16 : PixelDepth::float32;
+}
+
+/// Of the arrays that hold samples of a depth.
+inline napi_typedarray_type type_of(PixelDepth depth) {
+  return depth == PixelDepth::uint8    ? napi_uint8_array
+         : depth == PixelDepth::uint16 ? napi_uint16_array
+                                       : napi_float32_array;
 }
 
 }  // namespace smhdr::addon

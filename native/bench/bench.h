@@ -82,6 +82,7 @@ void add_network(Bench& bench);
 void add_training(Bench& bench);
 void add_radiance_merge(Bench& bench);
 void add_motion(Bench& bench);
+void add_sampling(Bench& bench);
 
 /// Answers lines on stdin with training steps; see training_bench.cpp.
 int race_training(int argc, char** argv);

@@ -57,5 +57,6 @@ int main(int argc, char** argv) {
   add_training(bench);
   add_radiance_merge(bench);
   add_motion(bench);
+  add_sampling(bench);
   return list ? bench.list() : bench.run();
 }

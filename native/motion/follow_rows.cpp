@@ -27,7 +27,8 @@ class Movement {
       rows_[j] = field.moved + 2 * field.width * std::clamp<int64_t>(int64_t(top) + j, 0, field.height - 1);
     nearest_ = field.moved + 2 * field.width * (y / field.scale);
   }
-  bool at(int64_t x) const { return nearest_[2 * (x / field_.scale)] != MotionField::kUnmoved; }
+  /// Whether the pixels of the field's column moved.
+  bool in(int64_t column) const { return nearest_[2 * column] != MotionField::kUnmoved; }
   /// In pixels of the photograph: the mean of what the nearest pixels of the field say.
   void of(int64_t x, float& dx, float& dy) const {
     const float place = (float(x) + 0.5f) / float(field_.scale) - 0.5f, left = std::floor(place), across = place - left;
@@ -61,8 +62,15 @@ void follow(const MotionView& field, bool linear, const PixelRows<const Sample>&
     Sample* to = out.data + row * stride;
     std::memcpy(to, in.data + (y - in.first) * stride, size_t(stride) * sizeof(Sample));
     const Movement movement(field, y);
-    for (int64_t x = 0; x < out.width; ++x) {
-      if (!movement.at(x)) continue;
+    // A square of the field at a time: a division for every pixel takes longer than the rest.
+    for (int64_t x = 0, column = 0, end = 0; x < out.width; ++x) {
+      if (x == end) {
+        end = std::min(end + field.scale, out.width);
+        if (!movement.in(column++)) {
+          x = end - 1;
+          continue;
+        }
+      }
       float dx, dy;
       movement.of(x, dx, dy);
       const float sx = std::clamp(float(x) + dx, 0.0f, float(out.width - 1));

@@ -1,4 +1,5 @@
 import type { Transfer } from "../image.js";
+import type { PixelStore } from "./bracket.js";
 
 type NamedTransfer = Extract<Transfer, string>;
 
@@ -47,4 +48,13 @@ export function linearTable(transfer: Transfer, bits: 8 | 16): Float32Array {
   if (own) own.set(bits, table);
   else namedTables.set(`${transfer} ${bits}`, table);
   return table;
+}
+
+const FLOAT_TABLE = 65536;
+
+/** Linear light of evenly spaced stored values: of every code, or of floats within 0 and 1; empty for floats that are linear. */
+export function transferTable({ depth, encoding: { transfer } }: Pick<PixelStore, "depth" | "encoding">): Float32Array {
+  if (depth !== "float32") return linearTable(transfer, depth === "uint8" ? 8 : 16);
+  if (transfer === "linear") return new Float32Array(0);
+  return Float32Array.from({ length: FLOAT_TABLE }, (_, i) => toLinear(transfer, i / (FLOAT_TABLE - 1)));
 }

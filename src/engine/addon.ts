@@ -94,6 +94,18 @@ export interface Addon {
     outFirst: number,
     out: PixelData,
   ): void;
+  createSampler(options: SamplerOptions): NativeSampler;
+  /** Rows [from, to) of the exposure that a region is made of. */
+  samplerRows(sampler: NativeSampler, region: SampleRegion): [number, number];
+  /** Fills `out`, 6 values a pixel; `rows`: exactly samplerRows(sampler, region). */
+  samplerRead(
+    sampler: NativeSampler,
+    region: SampleRegion,
+    rows: PixelData,
+    out: Float32Array,
+    threads: number,
+  ): NativeTask<void>;
+
   createMerger(options: MergerOptions): NativeMerger;
   /** Bands [y0, y1) of the reference to hand to mergerAnalyse. */
   mergerBands(merger: NativeMerger): [number, number][];
@@ -168,6 +180,36 @@ export interface CudaDevice {
 /** Opaque: the addon's meter. */
 export interface NativeMeter {
   readonly meter: unique symbol;
+}
+
+/** Opaque: the addon's sampler. */
+export interface NativeSampler {
+  readonly sampler: unique symbol;
+}
+
+/** See native/include/smhdr/sample.h. */
+export interface SamplerOptions {
+  readonly width: number;
+  readonly height: number;
+  readonly depth: "uint8" | "uint16" | "float32";
+  /** Linear light of evenly spaced stored values; empty for linear float32. */
+  readonly transfer: Float32Array;
+  /** On linear float32 values before they are cut to [0, 1]. */
+  readonly gain: number;
+  /** Homography, reference pixel -> exposure pixel, row by row. */
+  readonly alignment?: readonly number[] | undefined;
+  /** Radiance of linear light 1.0. */
+  readonly scale: number;
+  /** Of light (k / 4096)^2, k = 0 ... 4097. */
+  readonly curve: Float32Array;
+}
+
+/** A rectangle of the reference's pixels, mirrored beyond the image. */
+export interface SampleRegion {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
 }
 
 /** Opaque: the addon's merger. */

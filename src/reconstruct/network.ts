@@ -4,9 +4,9 @@ import type { Engine } from "../engine/engine.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
 import { bringHighlights } from "./highlights.js";
-import { MergeSampler } from "./merge-sampler.js";
 import { mergeRadiance } from "./radiance.js";
-import { ExposureSampler, type Region } from "./sampler.js";
+import type { Region } from "./region.js";
+import { exposureSampler, mergeSampler, type Sampler } from "./sampler.js";
 import { fade, LEAST_TILE, leastPixels, planTiles } from "./tiles.js";
 
 /** Does the engine's work when it is this bracket's turn: brackets in work at once can share a device. */
@@ -21,7 +21,7 @@ export interface NetworkOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((fraction: number) => void) | undefined;
   readonly turn?: Turn | undefined;
-  /** For the merge that a network with a prior takes; default one per processor. */
+  /** For sampling the exposures, and for the merge that a network with a prior takes; default one per processor. */
   readonly threads?: number | undefined;
   /** Called with the number of tiles before the work on them begins. */
   readonly onTiles?: ((count: number) => void) | undefined;
@@ -109,12 +109,13 @@ export function networkExposures(
   bracket: Bracket,
   model: Omit<NetworkInputs, "name">,
   exposureValues: readonly number[] = bracket.exposures.map(({ exposureValue }) => exposureValue),
+  threads = 0,
 ): { chosen: number[]; shift: number; samplers: Sampler[]; mergeScale: number } {
   const chosen = chooseExposures(bracket, model.exposures, model.prior);
   // The network's 1.0 is where the shortest exposure it is given clips, if that of all has the value 0.
   const shift = exposureValues[chosen[0]] - exposureValues[0];
-  const samplers: Sampler[] = chosen.map(
-    (i) => new ExposureSampler({ ...bracket.exposures[i], exposureValue: exposureValues[i] - shift }),
+  const samplers = chosen.map((i) =>
+    exposureSampler({ ...bracket.exposures[i], exposureValue: exposureValues[i] - shift }, threads),
   );
   return { chosen, shift, samplers, mergeScale: 2 ** (shift - exposureValues[0]) };
 }
@@ -132,8 +133,8 @@ export async function bracketRadiance(
   options: BracketOptions,
 ): Promise<Float32Array> {
   throwIfAborted(options.signal);
-  const { onProgress, exposureValues } = options;
-  const { chosen, shift, samplers, mergeScale } = networkExposures(bracket, model, exposureValues);
+  const { onProgress, exposureValues, threads } = options;
+  const { chosen, shift, samplers, mergeScale } = networkExposures(bracket, model, exposureValues, threads);
   const held = model.prior ? bracket.width * bracket.height * RESULT_BYTES : 0;
   // Known before the merge is made, unless another engine may have to do the work.
   if (!engine.substitute) checkRoom(bracket, engine, samplers.length + (model.prior ? 1 : 0), { ...options, held });
@@ -141,7 +142,7 @@ export async function bracketRadiance(
   if (model.prior) {
     const merging = (fraction: number) => onProgress?.(fraction * MERGE_SHARE);
     merge = await mergeRadiance(bracket, { ...options, device: engine.cuda, onProgress: merging });
-    samplers.push(new MergeSampler(merge, mergeScale));
+    samplers.push(mergeSampler(merge, mergeScale, threads));
   }
   const data = await reconstructPicture(bracket, samplers, engine, {
     ...options,
@@ -155,8 +156,6 @@ export async function bracketRadiance(
   if (scale !== 1) for (let i = 0; i < data.length; i++) data[i] *= scale;
   return data;
 }
-
-export type Sampler = Pick<ExposureSampler, "read">;
 
 /**
  * The engine's radiance [height, width, 3] of what the samplers read: at once where memory allows, else in tiles. Where a device
@@ -258,25 +257,36 @@ async function reconstructTiles(
   const atOnce = Math.max(1, Math.min(parallel, Math.floor(pixelsInWork / (tiles[0].width * tiles[0].height))));
   onTiles?.(tiles.length);
 
-  const read = (regions: readonly Region[]) =>
-    samplers.map((sampler) => {
-      const pixels = regions[0].width * regions[0].height;
-      const out = new Float32Array(regions.length * pixels * 6);
+  const stop = new AbortController();
+  const stopped = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
+  let reading: Promise<unknown> = Promise.resolve();
+  const read = async (regions: readonly Region[]) => {
+    const values = regions[0].width * regions[0].height * 6;
+    const inputs: Float32Array[] = [];
+    for (const sampler of samplers) {
+      const out = new Float32Array(regions.length * values);
+      inputs.push(out);
       for (const [i, region] of regions.entries()) {
-        sampler.read(region, out.subarray(i * pixels * 6, (i + 1) * pixels * 6));
+        throwIfAborted(stopped);
+        await sampler.read(region, out.subarray(i * values, (i + 1) * values));
       }
-      return out;
-    });
+    }
+    return inputs;
+  };
+  /** One after another: samplers share the stores of the exposures. */
+  const readInTurn = (regions: readonly Region[]) => {
+    const own = reading.then(() => read(regions));
+    reading = own.catch(() => {});
+    return own;
+  };
   const sampled = samples.reduce((sum, r) => sum + r.width * r.height, 0);
   const total = tiles.reduce((sum, r) => sum + r.width * r.height, sampled);
   let done = 0;
   const parts = new Map<readonly Region[], number>();
-  const stop = new AbortController();
-  const stopped = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
   const run = async (regions: readonly Region[], record: boolean) => {
     const share = regions.reduce((sum, r) => sum + r.width * r.height, 0);
     const [{ width, height }] = regions;
-    const input = { exposures: read(regions), batch: regions.length, height, width, record };
+    const input = { exposures: await readInTurn(regions), batch: regions.length, height, width, record };
     parts.set(regions, 0);
     // A tile that another device begins anew does not go back.
     const progressed = (fraction: number) => {

@@ -1,5 +1,5 @@
-import type { Bracket, Note, PixelStore } from "../bracket/bracket.js";
-import { linearTable, toLinear } from "../bracket/transfer.js";
+import type { Bracket, Note } from "../bracket/bracket.js";
+import { transferTable } from "../bracket/transfer.js";
 import { loadAddon, type MergerOptions, type NativeDevice, type NativeMerger } from "../engine/addon.js";
 import { asSmhdrError, finishTask } from "../engine/task.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
@@ -25,7 +25,6 @@ const LEAST_ROWS = 16;
 /** Aligned rows reach further than the strip, and those that follow what moved are made of others. */
 const ROW_COPIES = 3;
 const sampleBytes = { uint8: 1, uint16: 2, float32: 4 } as const;
-const FLOAT_TABLE = 65536;
 
 /**
  * Merges a bracket without a network: a weighted mean of the exposures in linear light in which each counts only where it
@@ -130,13 +129,6 @@ function planStrips({ width, height, exposures }: Bracket, memory: number): numb
     );
   }
   return rows;
-}
-
-/** What the addon wants as `transfer`: empty for linear floats. */
-function transferTable({ depth, encoding: { transfer } }: PixelStore): Float32Array {
-  if (depth !== "float32") return linearTable(transfer, depth === "uint8" ? 8 : 16);
-  if (transfer === "linear") return new Float32Array(0);
-  return Float32Array.from({ length: FLOAT_TABLE }, (_, i) => toLinear(transfer, i / (FLOAT_TABLE - 1)));
 }
 
 function allocate(samples: number): Float32Array<ArrayBuffer> {

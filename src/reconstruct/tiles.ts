@@ -1,5 +1,5 @@
 import { SmhdrError } from "../errors.js";
-import type { Region } from "./sampler.js";
+import type { Region } from "./region.js";
 
 /** Window size of the network: tiles begin and end on multiples of it, so that all windows fall as in the whole image. */
 export const GRID = 8;

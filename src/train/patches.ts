@@ -1,4 +1,4 @@
-import { mergePixel } from "../reconstruct/merge-sampler.js";
+import { mergePixel } from "../reconstruct/network-input.js";
 import type { TrainConfig } from "./config.js";
 import type { Scene } from "./dataset.js";
 import { Random } from "./synthesis/random.js";

@@ -1,5 +1,5 @@
 import { mergeRadiance } from "../reconstruct/radiance.js";
-import { ExposureSampler } from "../reconstruct/sampler.js";
+import { exposureSampler } from "../reconstruct/sampler.js";
 import type { Scene } from "./dataset.js";
 import { bracketOf } from "./restore-scene.js";
 
@@ -16,14 +16,16 @@ export async function prepareScene(scene: Scene, signal?: AbortSignal): Promise<
     const scale = 2 ** -exposureValues[0];
     const merge = scale === 1 ? data : data.map((value) => value * scale);
     const values = new Float32Array(width * height * 6);
-    const exposures = bracket.exposures.map((exposure) => {
-      if (!exposure.alignment) return exposure.pixels.rows(0, height) as Uint16Array;
-      new ExposureSampler(exposure).read({ x: 0, y: 0, width, height }, values);
-      const codes = new Uint16Array(width * height * 3);
-      for (let p = 0; p < width * height; p++)
-        for (let c = 0; c < 3; c++) codes[3 * p + c] = Math.round(values[6 * p + 3 + c] * 65535);
-      return codes;
-    });
+    const exposures: Uint16Array[] = [];
+    for (const exposure of bracket.exposures) {
+      if (exposure.alignment) {
+        await exposureSampler(exposure).read({ x: 0, y: 0, width, height }, values);
+        const codes = new Uint16Array(width * height * 3);
+        for (let p = 0; p < width * height; p++)
+          for (let c = 0; c < 3; c++) codes[3 * p + c] = Math.round(values[6 * p + 3 + c] * 65535);
+        exposures.push(codes);
+      } else exposures.push(exposure.pixels.rows(0, height) as Uint16Array);
+    }
     return { ...scene, exposures, merge };
   } finally {
     bracket.close();

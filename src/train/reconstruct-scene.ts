@@ -1,7 +1,7 @@
 import type { Engine } from "../engine/engine.js";
-import { MergeSampler } from "../reconstruct/merge-sampler.js";
-import { reconstructPicture, type Sampler } from "../reconstruct/network.js";
-import { mirror, type Region } from "../reconstruct/sampler.js";
+import { reconstructPicture } from "../reconstruct/network.js";
+import { mirror } from "../reconstruct/region.js";
+import { mergeSampler, type Sampler } from "../reconstruct/sampler.js";
 import type { Scene } from "./dataset.js";
 import { inputPixel } from "./patches.js";
 
@@ -18,7 +18,7 @@ export async function reconstructScene(
 ): Promise<Float32Array> {
   const { width, height } = scene;
   const samplers: Sampler[] = scene.exposures.map((codes, e) => ({
-    read(region: Region, out: Float32Array): void {
+    async read(region, out) {
       let to = 0;
       for (let y = 0; y < region.height; y++)
         for (let x = 0; x < region.width; x++, to += 6) {
@@ -27,7 +27,7 @@ export async function reconstructScene(
         }
     },
   }));
-  if (scene.merge) samplers.push(new MergeSampler({ width, height, data: scene.merge }, 1));
+  if (scene.merge) samplers.push(mergeSampler({ width, height, data: scene.merge }, 1));
   const options = { memory, tile: "auto", signal, padding: PADDING } as const;
   return reconstructPicture({ width, height }, samplers, engine, options);
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Bracket, Note } from "../../src/bracket/bracket.js";
 import { bracketFromImages } from "../../src/bracket/read-bracket.js";
+import { optionalAddon } from "../../src/engine/addon.js";
 import type { Engine } from "../../src/engine/engine.js";
 import { createNativeEngine } from "../../src/engine/native.js";
 import { SmhdrError } from "../../src/errors.js";
@@ -11,7 +12,8 @@ import { readSafetensors } from "../../src/model/safetensors.js";
 import { bringHighlights } from "../../src/reconstruct/highlights.js";
 import { bestCount, chooseExposures, reconstructNetwork } from "../../src/reconstruct/network.js";
 import { mergeRadiance } from "../../src/reconstruct/radiance.js";
-import { ExposureSampler, mirror } from "../../src/reconstruct/sampler.js";
+import { mirror } from "../../src/reconstruct/region.js";
+import { exposureSampler } from "../../src/reconstruct/sampler.js";
 import { fade, OVERLAP, planTiles } from "../../src/reconstruct/tiles.js";
 
 async function smallModel(): Promise<Model> {
@@ -35,92 +37,100 @@ function bracket(width: number, height: number, ev = [0, 2, 4]): Promise<Bracket
   return bracketFromImages(images, { ev, align: "none" });
 }
 
-test("exposures come as method.md section 1 says: H = I^2.2 / 2^EV, then I", async () => {
-  const b = await bracket(16, 8);
-  const out = new Float32Array(16 * 8 * 6);
-  for (const exposure of b.exposures) {
-    new ExposureSampler(exposure).read({ x: 0, y: 0, width: 16, height: 8 }, out);
-    const codes = exposure.pixels.rows(0, 8);
-    for (let p = 0; p < 16 * 8; p++)
-      for (let c = 0; c < 3; c++) {
-        const value = codes[3 * p + c] / 255;
-        assert.ok(Math.abs(out[6 * p + 3 + c] - value) < 2e-5);
-        assert.ok(Math.abs(out[6 * p + c] - value ** 2.2 / 2 ** exposure.exposureValue) < 1e-6);
-      }
-  }
-});
+/** With the addon, which sampling needs to be fast, and without. */
+const samplers = [
+  ["native", optionalAddon() ?? null],
+  ["plain", null],
+] as const;
 
-test("a moved exposure is sampled where it was, and mirrored beyond the image", async () => {
-  const b = await bracket(40, 24);
-  const still = new Float32Array(24 * 16 * 6);
-  const moved = new Float32Array(24 * 16 * 6);
-  new ExposureSampler(b.exposures[1]).read({ x: 8, y: 0, width: 24, height: 16 }, still);
-  const shifted = { ...b.exposures[1], alignment: [1, 0, 3, 0, 1, 2, 0, 0, 1] as const };
-  new ExposureSampler(shifted).read({ x: 5, y: -2, width: 24, height: 16 }, moved);
-  for (let y = 2; y < 14; y++)
-    for (let i = 0; i < 24 * 6; i++) assert.ok(Math.abs(moved[y * 24 * 6 + i] - still[y * 24 * 6 + i]) < 1e-5);
-  // Rows -2 and 2 of the mirrored picture are the same.
-  for (let i = 0; i < 24 * 6; i++) assert.ok(Math.abs(moved[i] - moved[4 * 24 * 6 + i]) < 1e-6);
-});
+for (const [label, addon] of samplers) {
+  test(`exposures come as method.md section 1 says: H = I^2.2 / 2^EV, then I, ${label}`, async () => {
+    const b = await bracket(16, 8);
+    const out = new Float32Array(16 * 8 * 6);
+    for (const exposure of b.exposures) {
+      await exposureSampler(exposure, 0, addon).read({ x: 0, y: 0, width: 16, height: 8 }, out);
+      const codes = exposure.pixels.rows(0, 8);
+      for (let p = 0; p < 16 * 8; p++)
+        for (let c = 0; c < 3; c++) {
+          const value = codes[3 * p + c] / 255;
+          assert.ok(Math.abs(out[6 * p + 3 + c] - value) < 2e-5);
+          assert.ok(Math.abs(out[6 * p + c] - value ** 2.2 / 2 ** exposure.exposureValue) < 1e-6);
+        }
+    }
+  });
 
-test("between pixels a moved exposure is cubic in its light's root, and keeps to the four pixels around", async () => {
-  const [width, height] = [30, 20];
-  let seed = 1;
-  const noise = () => {
-    seed = (seed * 1103515245 + 12345) & 0x7fffffff;
-    return seed / 0x7fffffff;
-  };
-  const data = Float32Array.from({ length: width * height * 3 }, () => (noise() < 0.3 ? 1 : 0.02 * noise()));
-  const image = { width, height, channels: 3, data, encoding: { transfer: "linear", primaries: "srgb" } } as const;
-  const b = await bracketFromImages([image, image], { ev: [0, 2], align: "none" });
-  const h = [0.98, 0.05, 0.37, -0.04, 1.03, -0.6, 1e-4, -2e-4, 1] as const;
-  const sampler = new ExposureSampler({ ...b.exposures[1], alignment: h });
-  const whole = new Float32Array(width * height * 6);
-  sampler.read({ x: 0, y: 0, width, height }, whole);
+  test(`a moved exposure is sampled where it was, and mirrored beyond the image, ${label}`, async () => {
+    const b = await bracket(40, 24);
+    const still = new Float32Array(24 * 16 * 6);
+    const moved = new Float32Array(24 * 16 * 6);
+    await exposureSampler(b.exposures[1], 0, addon).read({ x: 8, y: 0, width: 24, height: 16 }, still);
+    const shifted = { ...b.exposures[1], alignment: [1, 0, 3, 0, 1, 2, 0, 0, 1] as const };
+    await exposureSampler(shifted, 0, addon).read({ x: 5, y: -2, width: 24, height: 16 }, moved);
+    for (let y = 2; y < 14; y++)
+      for (let i = 0; i < 24 * 6; i++) assert.ok(Math.abs(moved[y * 24 * 6 + i] - still[y * 24 * 6 + i]) < 1e-5);
+    // Rows -2 and 2 of the mirrored picture are the same.
+    for (let i = 0; i < 24 * 6; i++) assert.ok(Math.abs(moved[i] - moved[4 * 24 * 6 + i]) < 1e-6);
+  });
 
-  const inside = (v: number, length: number) => Math.min(Math.max(v, 0), length - 1);
-  const weight = (x: number) =>
-    x < 1 ? 1.5 * x ** 3 - 2.5 * x ** 2 + 1 : x < 2 ? -0.5 * x ** 3 + 2.5 * x ** 2 - 4 * x + 2 : 0;
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const w = h[6] * x + h[7] * y + h[8];
-      const sx = inside((h[0] * x + h[1] * y + h[2]) / w, width);
-      const sy = inside((h[3] * x + h[4] * y + h[5]) / w, height);
-      for (let c = 0; c < 3; c++) {
-        let root = 0;
-        const nearest: number[] = [];
-        for (let v = Math.floor(sy) - 1; v <= Math.floor(sy) + 2; v++)
-          for (let u = Math.floor(sx) - 1; u <= Math.floor(sx) + 2; u++) {
-            const tap = Math.sqrt(data[(inside(v, height) * width + inside(u, width)) * 3 + c]);
-            root += weight(Math.abs(sx - u)) * weight(Math.abs(sy - v)) * tap;
-            if (u - Math.floor(sx) < 2 && u >= Math.floor(sx) && v - Math.floor(sy) < 2 && v >= Math.floor(sy))
-              nearest.push(tap);
-          }
-        const expected = Math.min(Math.max(root, Math.min(...nearest)), Math.max(...nearest)) ** 2 / 4;
-        assert.ok(Math.abs(whole[(y * width + x) * 6 + c] - expected) < 1e-6, `${x}, ${y}, ${c}`);
+  test(`between pixels a moved exposure is cubic in its light's root, and keeps to the four pixels around, ${label}`, async () => {
+    const [width, height] = [30, 20];
+    let seed = 1;
+    const noise = () => {
+      seed = (seed * 1103515245 + 12345) & 0x7fffffff;
+      return seed / 0x7fffffff;
+    };
+    const data = Float32Array.from({ length: width * height * 3 }, () => (noise() < 0.3 ? 1 : 0.02 * noise()));
+    const image = { width, height, channels: 3, data, encoding: { transfer: "linear", primaries: "srgb" } } as const;
+    const b = await bracketFromImages([image, image], { ev: [0, 2], align: "none" });
+    const h = [0.98, 0.05, 0.37, -0.04, 1.03, -0.6, 1e-4, -2e-4, 1] as const;
+    const sampler = exposureSampler({ ...b.exposures[1], alignment: h }, 0, addon);
+    const whole = new Float32Array(width * height * 6);
+    await sampler.read({ x: 0, y: 0, width, height }, whole);
+
+    const inside = (v: number, length: number) => Math.min(Math.max(v, 0), length - 1);
+    const weight = (x: number) =>
+      x < 1 ? 1.5 * x ** 3 - 2.5 * x ** 2 + 1 : x < 2 ? -0.5 * x ** 3 + 2.5 * x ** 2 - 4 * x + 2 : 0;
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const w = h[6] * x + h[7] * y + h[8];
+        const sx = inside((h[0] * x + h[1] * y + h[2]) / w, width);
+        const sy = inside((h[3] * x + h[4] * y + h[5]) / w, height);
+        for (let c = 0; c < 3; c++) {
+          let root = 0;
+          const nearest: number[] = [];
+          for (let v = Math.floor(sy) - 1; v <= Math.floor(sy) + 2; v++)
+            for (let u = Math.floor(sx) - 1; u <= Math.floor(sx) + 2; u++) {
+              const tap = Math.sqrt(data[(inside(v, height) * width + inside(u, width)) * 3 + c]);
+              root += weight(Math.abs(sx - u)) * weight(Math.abs(sy - v)) * tap;
+              if (u - Math.floor(sx) < 2 && u >= Math.floor(sx) && v - Math.floor(sy) < 2 && v >= Math.floor(sy))
+                nearest.push(tap);
+            }
+          const expected = Math.min(Math.max(root, Math.min(...nearest)), Math.max(...nearest)) ** 2 / 4;
+          assert.ok(Math.abs(whole[(y * width + x) * 6 + c] - expected) < 1e-6, `${x}, ${y}, ${c}`);
+        }
       }
     }
-  }
-  for (const region of [
-    { x: 21, y: 13, width: 9, height: 7 },
-    { x: -5, y: -3, width: 12, height: 9 },
-    { x: 24, y: 12, width: 16, height: 16 },
-    { x: -20, y: -15, width: 70, height: 200 },
-  ]) {
-    const part = new Float32Array(region.width * region.height * 6);
-    sampler.read(region, part);
-    for (let j = 0, to = 0; j < region.height; j++)
-      for (let i = 0; i < region.width; i++, to += 6) {
-        const from = (mirror(region.y + j, height) * width + mirror(region.x + i, width)) * 6;
-        assert.deepEqual(part.subarray(to, to + 6), whole.subarray(from, from + 6));
-      }
-  }
-  // An edge that lies exactly on a row of pixels: places between the corners round to either side of it.
-  const edge = [0.8, 0, 4.6, 3 * -0.0004, 1.05, 3, -0.0004, 0.0007, 1] as const;
-  const row = new Float32Array(width * 6);
-  new ExposureSampler({ ...b.exposures[1], alignment: edge }).read({ x: 0, y: 0, width, height: 1 }, row);
-  assert.ok(row.every(Number.isFinite));
-});
+    for (const region of [
+      { x: 21, y: 13, width: 9, height: 7 },
+      { x: -5, y: -3, width: 12, height: 9 },
+      { x: 24, y: 12, width: 16, height: 16 },
+      { x: -20, y: -15, width: 70, height: 200 },
+    ]) {
+      const part = new Float32Array(region.width * region.height * 6);
+      await sampler.read(region, part);
+      for (let j = 0, to = 0; j < region.height; j++)
+        for (let i = 0; i < region.width; i++, to += 6) {
+          const from = (mirror(region.y + j, height) * width + mirror(region.x + i, width)) * 6;
+          assert.deepEqual(part.subarray(to, to + 6), whole.subarray(from, from + 6));
+        }
+    }
+    // An edge that lies exactly on a row of pixels: places between the corners round to either side of it.
+    const edge = [0.8, 0, 4.6, 3 * -0.0004, 1.05, 3, -0.0004, 0.0007, 1] as const;
+    const row = new Float32Array(width * 6);
+    await exposureSampler({ ...b.exposures[1], alignment: edge }, 0, addon).read({ x: 0, y: 0, width, height: 1 }, row);
+    assert.ok(row.every(Number.isFinite));
+  });
+}
 
 test("tiles cover every pixel, begin on the grid, overlap and fade to one", () => {
   for (const [width, height, pixels] of [

@@ -5,13 +5,13 @@ import type { Engine } from "../../src/engine/engine.js";
 import { SeveralEngines } from "../../src/engine/several.js";
 import { SmhdrError } from "../../src/errors.js";
 import { type NetworkOptions, reconstructPicture } from "../../src/reconstruct/network.js";
-import type { Region } from "../../src/reconstruct/sampler.js";
+import type { Region } from "../../src/reconstruct/region.js";
 
 const size = { width: 300, height: 200 };
 const texture = Float32Array.from({ length: 997 }, (_, i) => 0.5 + 0.5 * Math.sin(i * i));
 
 const sampler = {
-  read({ x, y, width, height }: Region, out: Float32Array) {
+  async read({ x, y, width, height }: Region, out: Float32Array) {
     for (let j = 0, i = 0; j < height; j++)
       for (let k = 0; k < width; k++)
         for (let c = 0; c < 6; c++) out[i++] = texture[(7 * (x + k + 8) + 13 * (y + j + 8) + c) % 997];

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { muLaw } from "../../src/measure/mu-law.js";
 import { psnr } from "../../src/measure/psnr.js";
-import { MergeSampler } from "../../src/reconstruct/merge-sampler.js";
+import { mergeSampler } from "../../src/reconstruct/sampler.js";
 import { makeConfig } from "../../src/train/config.js";
 import type { Scene } from "../../src/train/dataset.js";
 import { makeBatch } from "../../src/train/make-batch.js";
@@ -81,10 +81,10 @@ test("patches carry the merge as one more exposure: radiance, then its mu-law", 
   assert.equal(plain.exposures.length, 3);
 });
 
-test("a merge is read scaled, kept within 0 and 1, and mirrored beyond its borders", () => {
+test("a merge is read scaled, kept within 0 and 1, and mirrored beyond its borders", async () => {
   const data = Float32Array.of(0, 0.1, 0.2, 0.3, 0.4, 0.5, -1, 4, 0.125);
   const out = new Float32Array(5 * 6);
-  new MergeSampler({ width: 3, height: 1, data }, 2).read({ x: 0, y: 0, width: 5, height: 1 }, out);
+  await mergeSampler({ width: 3, height: 1, data }, 2).read({ x: 0, y: 0, width: 5, height: 1 }, out);
   const radiance = Array.from({ length: 15 }, (_, i) => out[6 * Math.floor(i / 3) + (i % 3)]);
   const expected = [0, 0.2, 0.4, 0.6, 0.8, 1, 0, 1, 0.25, 0.6, 0.8, 1, 0, 0.2, 0.4];
   assert.deepEqual(

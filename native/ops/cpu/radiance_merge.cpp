@@ -3,6 +3,7 @@
 // pixel meets the same instructions wherever a tile or strip begins; decoding and roots round alike in any grouping.
 #include "ops/cpu/radiance_merge.h"
 
+#include "ops/cpu/exposure_rows.h"
 #include "ops/cpu/vector.h"
 
 namespace smhdr::cpu::SMHDR_ISA {
@@ -31,8 +32,6 @@ struct Tile {
   Row (*evidence)[kRing][kEvidencePlanes];
 };
 
-inline float at_most(float x, float limit) { return x < limit ? x : limit; }
-inline float at_least(float x, float limit) { return x > limit ? x : limit; }
 inline float magnitude(float x) { return x < 0 ? -x : x; }
 inline float smoothstep(float from, float scale, float x) {
   const float t = at_most(at_least((x - from) * scale, 0.0f), 1.0f);
@@ -42,31 +41,6 @@ SMHDR_INLINE Vec smoothstep(float from, float scale, Vec x) {
   const Vec t = min(max((x - from) * scale, splat(0)), splat(1));
   return t * t * (3.0f - 2.0f * t);
 }
-inline int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
-
-/// Linear light of stored samples.
-struct FromCode8 {
-  const float* table;
-  float operator()(const void* data, int64_t at) const { return table[static_cast<const uint8_t*>(data)[at]]; }
-};
-struct FromCode16 {
-  const float* table;
-  float operator()(const void* data, int64_t at) const { return table[static_cast<const uint16_t*>(data)[at]]; }
-};
-struct FromLinear {
-  float operator()(const void* data, int64_t at) const {
-    return at_most(at_least(static_cast<const float*>(data)[at], 0.0f), 1.0f);  // NaN becomes 0
-  }
-};
-struct FromCurve {
-  const float* table;
-  int64_t size;
-  float operator()(const void* data, int64_t at) const {
-    const float position = FromLinear{}(data, at) * (size - 1);
-    const int64_t code = static_cast<int64_t>(position), below = code < size - 2 ? code : size - 2;
-    return table[below] + (position - below) * (table[below + 1] - table[below]);
-  }
-};
 
 template <typename Decode>
 void load_straight(const Tile& tile, const MergeModel::Exposure& e, const ExposureRows& rows, int64_t y, Row* out,
@@ -85,82 +59,6 @@ void load_straight(const Tile& tile, const MergeModel::Exposure& e, const Exposu
   for (int x = 0; x < kWidth; ++x) out[kSeen].at()[x] = 1.0f;
 }
 
-/// Where the columns of an image row lie in a moved exposure: the pixel above and left of each, and how far beyond it.
-struct Places {
-  alignas(64) int32_t left[kWidth], top[kWidth];
-  alignas(64) float across[kWidth], along[kWidth];
-};
-
-void find_places(const Tile& tile, const MergeModel::Exposure& e, int64_t y, Places& places, float* seen) {
-  const int64_t width = tile.model.width, height = tile.model.height;
-  const double* h = e.homography;
-  const double line = static_cast<double>(y), last_x = static_cast<double>(width - 1);
-  const double last_y = static_cast<double>(height - 1);
-  const double x_row = h[1] * line + h[2], y_row = h[4] * line + h[5], w_row = h[7] * line + h[8];
-  const int32_t first = static_cast<int32_t>(tile.x0 - kMargin), last = static_cast<int32_t>(width - 1);
-  for (int column = 0; column < kWidth; ++column) {
-    const int32_t at = first + column, inside = at < 0 ? 0 : at < last ? at : last;
-    const double x = inside;
-    const double w = h[6] * x + w_row, reciprocal = 1.0 / w;
-    const double sx = (h[0] * x + x_row) * reciprocal, sy = (h[3] * x + y_row) * reciprocal;
-    const bool in = (w > 0) & (sx >= 0) & (sy >= 0) & (sx <= last_x) & (sy <= last_y);
-    const double px = in ? sx : 0, py = in ? sy : 0;
-    const int32_t from = static_cast<int32_t>(px), above = static_cast<int32_t>(py);
-    places.left[column] = from;
-    places.top[column] = above;
-    places.across[column] = static_cast<float>(px - from);
-    places.along[column] = static_cast<float>(py - above);
-    seen[column] = in ? 1.0f : 0.0f;
-  }
-}
-
-constexpr int kTaps = 4;
-
-/// Roots of the light in the 4x4 pixels around each place; 0 where nothing is seen. Along a run of columns that follow
-/// each other in the exposure too, every pixel is decoded once for each of the rows that need it.
-struct Taps {
-  alignas(64) float cell[3][kTaps][kTaps][kWidth];
-};
-
-template <typename Decode>
-void fetch(const Tile& tile, const ExposureRows& rows, const Places& places, const float* seen, Taps& taps,
-           Decode decode) {
-  const int64_t width = tile.model.width;
-  alignas(64) float root[3][kWidth + kTaps];
-  for (int begin = 0, end = 0; begin < kWidth; begin = end) {
-    const int32_t left = places.left[begin], top = places.top[begin];
-    const bool in = seen[begin] != 0;
-    for (end = begin + 1; end < kWidth; ++end)
-      if ((seen[end] != 0) != in || (in && (places.left[end] != left + end - begin || places.top[end] != top))) break;
-    const int count = end - begin, fetched = count + kTaps - 1;
-    for (int j = 0; j < kTaps; ++j) {
-      if (in) {
-        const int64_t line = (clamp(top - 1 + j, rows.begin, rows.end - 1) - rows.begin) * width;
-        for (int k = 0; k < fetched; ++k) {
-          const int64_t at = (line + clamp(left - 1 + k, 0, width - 1)) * 3;
-          for (int c = 0; c < 3; ++c) root[c][k] = decode(rows.data, at + c);
-        }
-      }
-      for (int c = 0; c < 3; ++c) {
-        for (int k = 0; k < fetched; ++k) root[c][k] = in ? __builtin_sqrtf(root[c][k]) : 0.0f;
-        for (int i = 0; i < kTaps; ++i)
-          for (int k = 0; k < count; ++k) taps.cell[c][j][i][begin + k] = root[c][k + i];
-      }
-    }
-  }
-}
-
-/// Catmull and Rom's cubic: what the four pixels around a place count, `f` beyond the second of them.
-SMHDR_INLINE void cubic_weights(const float* f, float (&weight)[kTaps][kWidth]) {
-  for (int x = 0; x < kWidth; ++x) {
-    const float t = f[x];
-    weight[0][x] = t * (-0.5f + t * (1.0f - 0.5f * t));
-    weight[1][x] = 1.0f + t * t * (1.5f * t - 2.5f);
-    weight[2][x] = t * (0.5f + t * (2.0f - 1.5f * t));
-    weight[3][x] = t * t * (0.5f * t - 0.5f);
-  }
-}
-
 /// Cubic in the root of light, where edges are far less steep, within what the four nearest pixels say: no rings.
 /// Outside of the exposure nothing is seen.
 template <typename Decode>
@@ -172,29 +70,19 @@ void load_warped(const Tile& tile, const MergeModel::Exposure& e, const Exposure
       for (int x = 0; x < kWidth; ++x) out[plane].at()[x] = 0;
     return;
   }
-  Places places;
-  Taps taps;
-  find_places(tile, e, y, places, seen);
-  fetch(tile, rows, places, seen, taps, decode);
-  alignas(64) float across[kTaps][kWidth], along[kTaps][kWidth];
-  cubic_weights(places.across, across);
-  cubic_weights(places.along, along);
+  alignas(64) int32_t columns[kWidth];
+  const int64_t first = tile.x0 - kMargin;
+  for (int x = 0; x < kWidth; ++x) columns[x] = static_cast<int32_t>(clamp(first + x, 0, tile.model.width - 1));
+  Places<kWidth> places;
+  Taps<kWidth> taps;
+  find_places<Beyond::unseen>(tile.model.width, tile.model.height, e.homography, columns, y, places, seen);
+  fetch(tile.model.width, rows, places, seen, taps, decode);
+  places.weigh();
   for (int c = 0; c < 3; ++c) {
-    const auto& tap = taps.cell[c];
     float* __restrict to = out[c].at();
     const float scale = e.radiance_scale[c];
-    for (int x = 0; x < kWidth; ++x) {
-      float root = 0;
-      for (int j = 0; j < kTaps; ++j) {
-        float sum = across[0][x] * tap[j][0][x];
-        for (int i = 1; i < kTaps; ++i) sum += across[i][x] * tap[j][i][x];
-        root += along[j][x] * sum;
-      }
-      const float low = at_most(at_most(tap[1][1][x], tap[1][2][x]), at_most(tap[2][1][x], tap[2][2][x]));
-      const float high = at_least(at_least(tap[1][1][x], tap[1][2][x]), at_least(tap[2][1][x], tap[2][2][x]));
-      root = at_most(at_least(root, low), high);
-      to[x] = root * root * scale * seen[x];
-    }
+    roots_between(places, taps.cell[c], to);
+    for (int x = 0; x < kWidth; ++x) to[x] = to[x] * to[x] * scale * seen[x];
   }
 }
 
@@ -209,22 +97,8 @@ void load_row(const Tile& tile, int i, int64_t y, Decode decode) {
 
 void load_rows(const Tile& tile, int64_t y) {
   const MergeModel& m = tile.model;
-  for (int i = 0; i < m.exposures; ++i) {
-    const float* table = m.exposure[i].table;
-    switch (m.depth) {
-      case PixelDepth::uint8:
-        load_row(tile, i, y, FromCode8{table});
-        break;
-      case PixelDepth::uint16:
-        load_row(tile, i, y, FromCode16{table});
-        break;
-      case PixelDepth::float32:
-        if (table)
-          load_row(tile, i, y, FromCurve{table, m.table_size});
-        else
-          load_row(tile, i, y, FromLinear{});
-    }
-  }
+  for (int i = 0; i < m.exposures; ++i)
+    with_decode(m.depth, m.exposure[i].table, m.table_size, [&](auto decode) { load_row(tile, i, y, decode); });
 }
 
 /// How far exposure i deviates from its anchor j in row y, per pixel.

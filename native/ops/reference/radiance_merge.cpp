@@ -1,10 +1,10 @@
 #include "ops/reference/radiance_merge.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <limits>
 #include <vector>
+
+#include "ops/reference/exposure_rows.h"
 
 namespace smhdr::reference {
 namespace {
@@ -25,45 +25,6 @@ struct Plane {
   }
 };
 
-/// Linear light of a stored sample.
-double linear_light(const MergeModel& m, int i, const ExposureRows& rows, int64_t x, int64_t y, int c) {
-  const int64_t at = ((y - rows.begin) * m.width + x) * 3 + c;
-  const float* table = m.exposure[i].table;
-  if (m.depth == PixelDepth::uint8) return table[static_cast<const uint8_t*>(rows.data)[at]];
-  if (m.depth == PixelDepth::uint16) return table[static_cast<const uint16_t*>(rows.data)[at]];
-  double value = static_cast<const float*>(rows.data)[at];
-  value = value > 0 ? std::min(value, 1.0) : 0;  // NaN counts as black
-  if (table == nullptr) return value;
-  const double position = value * (m.table_size - 1);
-  const int64_t below = std::min<int64_t>(static_cast<int64_t>(position), m.table_size - 2);
-  return table[below] + (position - below) * (table[below + 1] - table[below]);
-}
-
-/// What the four pixels around a place count, `f` beyond the second of them. (Catmull and Rom, "A class of local
-/// interpolating splines", 1974.)
-std::array<double, 4> cubic_weights(double f) {
-  const double f2 = f * f, f3 = f2 * f;
-  return {-0.5 * f + f2 - 0.5 * f3, 1 - 2.5 * f2 + 1.5 * f3, 0.5 * f + 2 * f2 - 1.5 * f3, -0.5 * f2 + 0.5 * f3};
-}
-
-/// Light between pixels: cubic in its root, where edges are far less steep, within what the four nearest pixels say, so
-/// that nothing rings. Beyond the image the border is repeated.
-double light_between(const MergeModel& m, int i, const ExposureRows& rows, double x, double y, int c) {
-  const int64_t left = std::floor(x), top = std::floor(y);
-  const auto across = cubic_weights(x - left), along = cubic_weights(y - top);
-  double root = 0, low = std::numeric_limits<double>::max(), high = 0;
-  for (int row = 0; row < 4; ++row)
-    for (int column = 0; column < 4; ++column) {
-      const double tap = std::sqrt(linear_light(m, i, rows, std::clamp<int64_t>(left - 1 + column, 0, m.width - 1),
-                                                std::clamp<int64_t>(top - 1 + row, 0, m.height - 1), c));
-      root += along[row] * across[column] * tap;
-      if (row == 0 || row == 3 || column == 0 || column == 3) continue;
-      low = std::min(low, tap), high = std::max(high, tap);
-    }
-  root = std::clamp(root, low, high);
-  return root * root;
-}
-
 struct Exposure {
   std::vector<Plane> radiance;  // per channel
   Plane seen;                   // 1 where the exposure has a pixel, else 0
@@ -71,6 +32,7 @@ struct Exposure {
 
 Exposure sample(const MergeModel& m, int i, const ExposureRows& rows) {
   const MergeModel::Exposure& e = m.exposure[i];
+  const StoredExposure stored{m.width, m.height, m.depth, e.table, m.table_size, rows};
   Exposure out{{3, Plane(m.width, m.height)}, Plane(m.width, m.height)};
   for (int64_t y = 0; y < m.height; ++y)
     for (int64_t x = 0; x < m.width; ++x) {
@@ -84,8 +46,8 @@ Exposure sample(const MergeModel& m, int i, const ExposureRows& rows) {
       }
       out.seen.at(x, y) = 1;
       for (int c = 0; c < 3; ++c)
-        out.radiance[c].at(x, y) = e.radiance_scale[c] * (e.aligned ? light_between(m, i, rows, sx, sy, c)
-                                                                    : linear_light(m, i, rows, x, y, c));
+        out.radiance[c].at(x, y) =
+            e.radiance_scale[c] * (e.aligned ? light_between(stored, sx, sy, c) : linear_light(stored, x, y, c));
     }
   return out;
 }
