@@ -115,7 +115,9 @@ Napi::Value cuda_devices(const Napi::CallbackInfo& info) {
 
 /// clearSums(handle): later runs take each image's own sums again.
 Napi::Value clear_sums(const Napi::CallbackInfo& info) {
-  info[0].As<Napi::External<SessionBox>>().Data()->sums = nullptr;
+  SessionBox* box = info[0].As<Napi::External<SessionBox>>().Data();
+  box->sums = nullptr;
+  box->session->forget();
   return info.Env().Undefined();
 }
 

@@ -46,7 +46,7 @@ Status backward(const NetworkConfig& config, const ParameterMap& parameters, Ops
   pass.keep = keep.data();
   pass.gradients = &gradients;
   const Workspace w(memory, out.batch, out.height, out.width, config.width, 6);
-  if (!w.storage || (!input.keep.empty() && !keep.data()))
+  if (!w || (!input.keep.empty() && !keep.data()))
     return Error{ErrorCode::out_of_memory, "Not enough memory for the network's gradients; use a smaller batch."};
   const Tensor grad_skip = w[0], grad_entry = w[1], grad_stage = w[2], grad = w[3], spare = w[4], middle = w[5];
   const auto mlp_backward = [&](const std::string& name, ConstTensor x, Tensor g) {

@@ -21,7 +21,7 @@ Status extract_backward(const Pass& pass, const std::vector<ConstTensor>& exposu
                         ConstTensor grad_skip, const std::vector<Tensor>& input_gradients) {
   const int count = static_cast<int>(exposures.size()), reference = pass.config.reference(count);
   const Workspace w(pass.ops.memory(), grad_out.batch, grad_out.height, grad_out.width, grad_out.channels, 5);
-  if (!w.storage)
+  if (!w)
     return Error{ErrorCode::out_of_memory, "Not enough memory for the extractor's gradients; use a smaller batch."};
   const Tensor first = w[0], second = w[1], features = w[2], grad = w[3], other = w[4];
   for (int i = 0; i < count; ++i) {

@@ -42,14 +42,17 @@ const float* Pass::keep_factors(int stage, int block, int branch, int batch) con
   return keep + (int64_t{block} * 2 + branch) * batch;
 }
 
-Workspace::Workspace(Memory& memory, int batch, int height, int width, int channels, int tensors, int extra)
+Workspace::Workspace(Memory& memory, int batch, int height, int width, int channels, int tensors, int extra,
+                     KeptMemory* kept)
     : shape_{nullptr, batch, height, width, channels}, tensors_(tensors) {
-  storage = Buffer(memory, shape_.size() * tensors + shape_.pixels() * extra);
+  const int64_t floats = shape_.size() * tensors + shape_.pixels() * extra;
+  if (!kept) own_ = Buffer(memory, floats);
+  data_ = kept ? kept->take(memory, floats) : own_.data();
 }
 
 Tensor Workspace::operator[](int i) const {
   Tensor tensor = shape_;
-  tensor.data = storage.data() + i * shape_.size();
+  tensor.data = data_ + i * shape_.size();
   return tensor;
 }
 
@@ -115,7 +118,8 @@ int64_t forward_bytes(const NetworkConfig& config, int batch, int height, int wi
 }
 
 Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops& ops, const ForwardInput& input,
-               Tensor out, Trace* trace, const Progress* progress, Tape* tape, const Composed* composed) {
+               Tensor out, Trace* trace, const Progress* progress, Tape* tape, const Composed* composed,
+               KeptMemory* kept) {
   if (Status status = check_forward(config, input); !status.ok()) return status;
   const ConstTensor& shape = input.exposures[0];
   if (out.batch != shape.batch || out.height != shape.height || out.width != shape.width || out.channels != 3)
@@ -124,10 +128,10 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
   // someone asks for what the modules themselves gave.
   const bool keep_skip = tape || trace;
   const Workspace w(ops.memory(), shape.batch, shape.height, shape.width, config.width, kForwardTensors + keep_skip,
-                    2 * config.outputs());
+                    2 * config.outputs(), kept);
   const OnDevice keep(ops.memory(), input.keep.empty() ? nullptr : input.keep.data(), input.keep.size());
   const Buffer no_bias = keep_skip ? Buffer() : zeros(ops.memory(), config.outputs());
-  if (!w.storage || (!input.keep.empty() && !keep.data()) || (!keep_skip && !no_bias))
+  if (!w || (!input.keep.empty() && !keep.data()) || (!keep_skip && !no_bias))
     return Error{ErrorCode::out_of_memory, "Not enough memory for the network's intermediates; use smaller tiles."};
   std::vector<ImageSums> sums(input.sums ? image_sums_count(config) : 0);
   if (input.sums && !input.sums->recording)

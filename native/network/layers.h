@@ -58,13 +58,17 @@ struct Pass {
 
 /// Intermediates of one pass, [batch, height, width, C] each, in one block of the device's memory.
 struct Workspace {
-  /// `extra` more floats a pixel lie behind the tensors.
-  Workspace(Memory& memory, int batch, int height, int width, int channels, int tensors, int extra = 0);
+  /// `extra` more floats a pixel lie behind the tensors; in `kept`, if that is not null.
+  Workspace(Memory& memory, int batch, int height, int width, int channels, int tensors, int extra = 0,
+            KeptMemory* kept = nullptr);
   Tensor operator[](int i) const;
-  float* extra() const { return storage.data() + tensors_ * shape_.size(); }
-  Buffer storage;  // false: there was not enough memory
+  float* extra() const { return data_ + tensors_ * shape_.size(); }
+  /// False: there was not enough memory.
+  explicit operator bool() const { return data_ != nullptr; }
 
  private:
+  Buffer own_;
+  float* data_;
   Tensor shape_;
   int tensors_;
 };

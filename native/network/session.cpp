@@ -34,6 +34,7 @@ Result<std::unique_ptr<Session>> Session::create(const ParameterMap& parameters,
   session->config_ = config.value();
   session->pool_ = std::move(pool);
   session->ops_ = std::move(ops);
+  session->kept_ = std::make_unique<KeptMemory>();
   Memory& memory = session->ops_->memory();
   session->storage_ = std::make_unique<Buffer>(memory, session->config_.parameter_count());
   if (!*session->storage_) return Error{ErrorCode::out_of_memory, "Not enough memory for the model's weights."};
@@ -56,6 +57,11 @@ Result<std::unique_ptr<Session>> Session::create(const ParameterMap& parameters,
 }
 
 Session::~Session() = default;
+
+void Session::forget() {
+  // A run that goes on needs it, and whoever called that one forgets again.
+  if (const std::unique_lock lock(turn_, std::try_to_lock); lock) kept_->release();
+}
 
 const char* Session::device() const { return ops_->name(); }
 
@@ -84,7 +90,8 @@ Status Session::run(const ForwardInput& input, Tensor out, const Progress* progr
   if (on_host()) {
     std::lock_guard lock(turn_);
     const Composed* composed = compose(static_cast<int>(input.exposures.size()));
-    return forward(config_, parameters_, *ops_, input, out, nullptr, progress, nullptr, composed);
+    KeptMemory* kept = input.sums ? kept_.get() : nullptr;
+    return forward(config_, parameters_, *ops_, input, out, nullptr, progress, nullptr, composed, kept);
   }
   Staging* staging;
   {

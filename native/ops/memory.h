@@ -90,6 +90,25 @@ class Buffer {
   float* data_ = nullptr;
 };
 
+/// Memory that one piece of work after another uses: its pages are the process's already.
+class KeptMemory {
+ public:
+  /// Null: there is not enough. What was taken before is gone.
+  float* take(Memory& memory, int64_t floats) {
+    if (floats > floats_) {
+      release();  // before there is more
+      buffer_ = Buffer(memory, floats);
+      if (buffer_) floats_ = floats;
+    }
+    return floats <= floats_ ? buffer_.data() : nullptr;
+  }
+  void release() { buffer_ = Buffer(), floats_ = 0; }
+
+ private:
+  Buffer buffer_;
+  int64_t floats_ = 0;
+};
+
 inline Buffer zeros(Memory& memory, int64_t floats) {
   Buffer buffer(memory, floats);
   if (buffer) memory.fill(buffer.data(), 0, floats);

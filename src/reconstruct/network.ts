@@ -259,13 +259,14 @@ async function reconstructTiles(
 
   const stop = new AbortController();
   const stopped = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
+  /** Inputs of tiles that are done, for others, which are of the same size: fresh memory costs time. */
+  const unused: Float32Array[][] = [];
   let reading: Promise<unknown> = Promise.resolve();
   const read = async (regions: readonly Region[]) => {
     const values = regions[0].width * regions[0].height * 6;
-    const inputs: Float32Array[] = [];
-    for (const sampler of samplers) {
-      const out = new Float32Array(regions.length * values);
-      inputs.push(out);
+    const inputs = unused.pop() ?? samplers.map(() => new Float32Array(regions.length * values));
+    for (const [s, sampler] of samplers.entries()) {
+      const out = inputs[s];
       for (const [i, region] of regions.entries()) {
         throwIfAborted(stopped);
         await sampler.read(region, out.subarray(i * values, (i + 1) * values));
@@ -298,6 +299,7 @@ async function reconstructTiles(
     const result = await turn(() => engine.run(input, { signal: stopped, onProgress: progressed, onNote }));
     parts.delete(regions);
     done += share;
+    if (!record) unused.push(input.exposures);
     return result;
   };
 

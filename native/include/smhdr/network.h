@@ -45,8 +45,8 @@ struct NetworkConfig {
   /// many slots as exposures come.
   int slots = 0, fold_exposures = 0;
   /// Pixel by pixel the result is the network's own radiance or a given one, such as a merge without a network, which
-  /// comes as one more exposure, the last: conv_end has a fourth output, the gate between them (PriorArgs in ops/ops.h).
-  /// The fold is then a learnt one, which takes the prior in. Not of the published method.
+  /// comes as one more exposure, the last: conv_end has a fourth output, the gate between them (PriorArgs in
+  /// ops/ops.h). The fold is then a learnt one, which takes the prior in. Not of the published method.
   bool prior = false;
   int outputs() const { return prior ? 4 : 3; }  // of conv_end
   /// Which of `inputs` exposures, the prior among them, is the reference.
@@ -93,8 +93,8 @@ class Tape {
 
 struct ForwardInput {
   /// One tensor [batch, height, width, 6] an exposure, shortest first: linearised radiance RGB, then the pixel values
-  /// RGB; the prior's, where the network takes one, are mu-law compressed radiance. Height and width are multiples of 8;
-  /// all alike.
+  /// RGB; the prior's, where the network takes one, are mu-law compressed radiance. Height and width are multiples of
+  /// 8; all alike.
   std::vector<ConstTensor> exposures;
   MaskOptions mask;            // its map, too, is the device's
   SharedSums* sums = nullptr;  // null: every image its own
@@ -112,11 +112,12 @@ int64_t forward_bytes(const NetworkConfig& config, int batch, int height, int wi
 // Both passes run on the device of the ops: all tensors and parameters are in ops.memory().
 
 /// out [batch, height, width, 3], radiance in [0, 1]. `parameters` hold every name of config.parameter_shapes().
-/// `trace` may be null. Stopping is polled between blocks. `composed`, made of the same parameters (network/composed.h),
-/// saves work where there is neither trace nor tape.
+/// `trace` may be null. Stopping is polled between blocks. `composed`, made of the same parameters
+/// (network/composed.h), saves work where there is neither trace nor tape. `kept` holds the intermediates, for the next
+/// pass to use again.
 Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops& ops, const ForwardInput& input,
                Tensor out, Trace* trace = nullptr, const struct Progress* progress = nullptr, Tape* tape = nullptr,
-               const class Composed* composed = nullptr);
+               const class Composed* composed = nullptr, class KeptMemory* kept = nullptr);
 
 /// Gradients of a loss, given that of `out` and the tape of the forward pass with the same input. `gradients` hold
 /// accumulators like the parameters' to add to; a parameter without one is frozen and costs no weight gradient.

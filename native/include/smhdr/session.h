@@ -33,6 +33,9 @@ class Session {
   /// See forward() in network.h, but all tensors are the host's. Concurrent calls take turns; on a device the copies of
   /// one hide behind the work of another. Out of memory on a device: the session can go on with smaller pictures.
   Status run(const ForwardInput& input, Tensor out, const struct Progress* progress = nullptr);
+  /// Gives back what the last runs left for the next: the host's memory, where they shared sums, as tiles of a picture
+  /// do.
+  void forget();
 
  private:
   Session() = default;
@@ -45,6 +48,7 @@ class Session {
   std::unique_ptr<class Buffer> storage_;  // of the parameters
   ParameterMap parameters_;
   std::unique_ptr<class Composed> composed_;  // for the last run's number of exposures
+  std::unique_ptr<class KeptMemory> kept_;
   std::mutex turn_;
   std::vector<std::unique_ptr<class Staging>> stagings_;  // none on the host
   std::vector<class Staging*> idle_;                      // with idle_turn_
