@@ -3,8 +3,10 @@
 #include <string>
 
 #include "align/warp.h"
+#include "core/cpu_isa.h"
 #include "motion/flow.h"
 #include "motion/match_levels.h"
+#include "ops/cpu/motion_kernels.h"
 #include "smhdr/motion.h"
 
 namespace smhdr {
@@ -34,19 +36,27 @@ float norm(float x, float y) { return std::sqrt(x * x + y * y); }
 
 /// Means of squares of factor x factor pixels of roots of light, 1 = where the first of the two exposures clips.
 Plane view(const AlignImage& image, int64_t factor, double gain, ThreadPool& pool) {
+  const cpu::MotionKernels& kernels = cpu::motion_kernels(cpu_isa());
+  const int64_t channels = image.channels, values = image.width * channels;
   Plane out((image.width + factor - 1) / factor, (image.height + factor - 1) / factor);
   for_rows(out.height, pool, [&](int64_t y) {
+    const int64_t bottom = std::min((y + 1) * factor, image.height);
+    std::vector<float> light(values);
+    for (int64_t j = y * factor; j < bottom; ++j)
+      kernels.add_light(image.data + j * values, values, float(gain), light.data());
+    for (int64_t x = 0; x < out.width && factor > 1; ++x) {
+      const int64_t right = std::min((x + 1) * factor, image.width);
+      for (int64_t c = 0; c < channels; ++c) {
+        float sum = 0;
+        for (int64_t i = x * factor; i < right; ++i) sum += light[i * channels + c];
+        light[x * channels + c] = sum / float((right - x * factor) * (bottom - y * factor));
+      }
+    }
+    kernels.roots(light.data(), out.width * channels);
     for (int64_t x = 0; x < out.width; ++x) {
       float sum = 0;
-      const int64_t right = std::min((x + 1) * factor, image.width), bottom = std::min((y + 1) * factor, image.height);
-      for (int64_t c = 0; c < image.channels; ++c) {
-        float light = 0;
-        for (int64_t j = y * factor; j < bottom; ++j)
-          for (int64_t i = x * factor; i < right; ++i)
-            light += within(image.data[(j * image.width + i) * image.channels + c] * float(gain), 1);
-        sum += std::sqrt(light / float((right - x * factor) * (bottom - y * factor)));
-      }
-      out.row(y)[x] = sum / float(image.channels);
+      for (int64_t c = 0; c < channels; ++c) sum += light[x * channels + c];
+      out.row(y)[x] = sum / float(channels);
     }
   });
   return out;
@@ -78,19 +88,31 @@ Plane box(const Plane& in, int64_t radius, ThreadPool& pool) {
       across.row(y)[x] = float(sum / double(last - first + 1));
     }
   });
-  for_rows(in.height, pool, [&](int64_t y) {
-    const int64_t first = std::max<int64_t>(y - radius, 0), last = std::min(y + radius, in.height - 1);
-    float* to = out.row(y);
-    for (int64_t j = first; j <= last; ++j)
-      for (int64_t x = 0; x < in.width; ++x) to[x] += across.row(j)[x];
-    for (int64_t x = 0; x < in.width; ++x) to[x] /= float(last - first + 1);
+  // Down the picture in bands, with sums of columns to which a row comes and from which one goes.
+  constexpr int64_t kRows = 64;
+  pool.parallel_for((in.height + kRows - 1) / kRows, [&](int64_t item, int) {
+    const int64_t begin = item * kRows, end = std::min(in.height, begin + kRows);
+    std::vector<double> sums(in.width);
+    const auto count = [&](int64_t y, double sign) {
+      const float* row = across.row(y);
+      for (int64_t x = 0; x < in.width; ++x) sums[x] += sign * row[x];
+    };
+    for (int64_t y = std::max<int64_t>(begin - radius, 0); y < std::min(begin + radius, in.height); ++y) count(y, 1);
+    for (int64_t y = begin; y < end; ++y) {
+      const int64_t first = std::max<int64_t>(y - radius, 0), last = std::min(y + radius, in.height - 1);
+      if (y + radius < in.height) count(y + radius, 1);
+      if (y > begin && y > radius) count(y - radius - 1, -1);
+      for (int64_t x = 0; x < in.width; ++x) out.row(y)[x] = float(sums[x] / double(last - first + 1));
+    }
   });
   return out;
 }
 
 Plane details(const Plane& in, ThreadPool& pool) {
   Plane out = box(in, kDetailRadius, pool);
-  for (size_t i = 0; i < in.value.size(); ++i) out.value[i] = in.value[i] - out.value[i];
+  for_rows(in.height, pool, [&](int64_t y) {
+    for (int64_t x = 0; x < in.width; ++x) out.row(y)[x] = in.row(y)[x] - out.row(y)[x];
+  });
   return out;
 }
 
@@ -178,19 +200,20 @@ Result<MotionField> find_motion(const AlignImage& reference, const AlignImage& e
   if (progress.stop()) return cancelled;
   const Plane here_details = details(here, pool), there_details = details(there, pool);
   Plane before(width, height), after(width, height), moved(width, height);
-  for (size_t i = 0; i < before.value.size(); ++i)
-    before.value[i] = std::abs(here_details.value[i] - there_details.value[i]);
+  for_rows(height, pool, [&](int64_t y) {
+    const float *a = here_details.row(y), *b = there_details.row(y);
+    for (int64_t x = 0; x < width; ++x) before.row(y)[x] = std::abs(a[x] - b[x]);
+  });
   before = box(before, kCompareRadius, pool);
   // Where details agree already nothing can agree better.
   if (std::count_if(before.value.begin(), before.value.end(), [](float d) { return d > kBetterBy; }) < kFewestBetter)
     return none;
 
   const std::vector<Plane> from = halvings(there, pool), to = halvings(here, pool);
-  std::vector<float> scratch;
-  const Flow flow = find_flow(from, to, 0, scratch, pool);
+  const Flow flow = find_flow(from, to, 0, pool);
   if (progress.stop()) return cancelled;
   // Where pixels are many, half as fine is enough to tell whether it leads back.
-  const Flow back = find_flow(to, from, width * height > kFewPixels ? 1 : 0, scratch, pool);
+  const Flow back = find_flow(to, from, width * height > kFewPixels ? 1 : 0, pool);
   if (progress.stop()) return cancelled;
 
   for_rows(height, pool, [&](int64_t y) {
@@ -199,6 +222,7 @@ Result<MotionField> find_motion(const AlignImage& reference, const AlignImage& e
       const bool inside = px >= 0 && py >= 0 && px <= float(width - 1) && py <= float(height - 1);
       const float detail = there_details.row(y)[x], length = norm(u, v);
       after.row(y)[x] = inside ? std::abs(sample(here_details, px, py) - detail) : 1.0f;
+      moved.row(y)[x] = 0;
       if (!inside || !(length > kShortest && length < kLongest)) continue;
       const float off = norm(u + sample(back.u, px, py), v + sample(back.v, px, py));
       moved.row(y)[x] = off < kReturn + kReturnShare * length ? 1.0f : 0.0f;

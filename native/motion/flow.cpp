@@ -49,9 +49,9 @@ class Scale {
     });
   }
 
-  Flow improve(const Flow& guess, std::vector<float>& scratch) {
+  Flow improve(const Flow& guess) {
     Flow flow = spread(share(search(guess)));
-    smooth_flow(from_, dx_, dy_, to_, flow, scratch, pool_);
+    smooth_flow(from_, dx_, dy_, to_, flow, pool_);
     return flow;
   }
 
@@ -142,6 +142,7 @@ class Scale {
     for_rows(from_.height, pool_, [&](int64_t y) {
       std::vector<float> weight(from_.width);
       float *u = flow.u.row(y), *v = flow.v.row(y);
+      std::fill_n(u, from_.width, 0.0f), std::fill_n(v, from_.width, 0.0f);
       for (int64_t j = std::max<int64_t>((y - kPatch) / kStride, 0); j < grid_.down && grid_.top(j) <= y; ++j)
         if (y < grid_.top(j) + kPatch)
           kernels().spread(from_.row(y), {to_.value.data(), to_.width, to_.height}, y,
@@ -158,28 +159,28 @@ class Scale {
   ThreadPool& pool_;
 };
 
-/// A flow on a grid twice as fine.
-Flow finer(const Flow& coarse, int64_t width, int64_t height, ThreadPool& pool) {
-  Flow out{Plane(width, height), Plane(width, height)};
+/// Twice the values on a grid twice as fine, whose pixels lie a quarter to either side of the coarse ones.
+Plane finer(const Plane& coarse, int64_t width, int64_t height, ThreadPool& pool) {
+  Plane out(width, height);
+  const int64_t last = coarse.width - 1;
   for_rows(height, pool, [&](int64_t y) {
-    for (int64_t x = 0; x < width; ++x) {
-      const float px = 0.5f * float(x) - 0.25f, py = 0.5f * float(y) - 0.25f;
-      out.u.row(y)[x] = 2 * sample(coarse.u, px, py), out.v.row(y)[x] = 2 * sample(coarse.v, px, py);
+    const int64_t near = std::min(y / 2, coarse.height - 1);
+    const int64_t far = std::clamp<int64_t>(y % 2 ? near + 1 : near - 1, 0, coarse.height - 1);
+    const float *own = coarse.row(near), *other = coarse.row(far);
+    std::vector<float> mixed(coarse.width);
+    for (int64_t x = 0; x <= last; ++x) mixed[x] = 1.5f * own[x] + 0.5f * other[x];
+    float* to = out.row(y);
+    to[0] = mixed[0];
+    for (int64_t x = 0; x < last; ++x) {
+      to[2 * x + 1] = 0.75f * mixed[x] + 0.25f * mixed[x + 1];
+      to[2 * x + 2] = 0.25f * mixed[x] + 0.75f * mixed[x + 1];
     }
+    for (int64_t x = 2 * last + 1; x < width; ++x) to[x] = mixed[last];
   });
   return out;
 }
 
 }  // namespace
-
-float sample(const Plane& plane, float x, float y) {
-  x = within(x, float(plane.width - 1)), y = within(y, float(plane.height - 1));
-  const int64_t x0 = std::min(int64_t(x), plane.width - 2), y0 = std::min(int64_t(y), plane.height - 2);
-  const float fx = x - float(x0), fy = y - float(y0);
-  const float *row = plane.row(y0) + x0, *next = row + plane.width;
-  const float upper = row[0] + fx * (row[1] - row[0]), lower = next[0] + fx * (next[1] - next[0]);
-  return upper + fy * (lower - upper);
-}
 
 std::vector<Plane> halvings(Plane picture, ThreadPool& pool) {
   std::vector<Plane> scales;
@@ -197,12 +198,14 @@ std::vector<Plane> halvings(Plane picture, ThreadPool& pool) {
   return scales;
 }
 
-Flow find_flow(const std::vector<Plane>& from, const std::vector<Plane>& to, size_t finest, std::vector<float>& scratch,
-               ThreadPool& pool) {
+Flow find_flow(const std::vector<Plane>& from, const std::vector<Plane>& to, size_t finest, ThreadPool& pool) {
   Flow flow{Plane(from.back().width, from.back().height), Plane(from.back().width, from.back().height)};
+  for (Plane* plane : {&flow.u, &flow.v}) std::fill(plane->value.begin(), plane->value.end(), 0.0f);
   for (size_t scale = from.size(); scale-- > 0;) {
-    if (scale + 1 < from.size()) flow = finer(flow, from[scale].width, from[scale].height, pool);
-    if (scale >= finest) flow = Scale(from[scale], to[scale], pool).improve(flow, scratch);
+    if (scale + 1 < from.size())
+      flow = {finer(flow.u, from[scale].width, from[scale].height, pool),
+              finer(flow.v, from[scale].width, from[scale].height, pool)};
+    if (scale >= finest) flow = Scale(from[scale], to[scale], pool).improve(flow);
   }
   return flow;
 }

@@ -1,7 +1,9 @@
 // Dense optical flow between two pictures of one brightness.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "core/for_rows.h"
@@ -9,10 +11,20 @@
 
 namespace smhdr::motion {
 
-/// One channel, row by row.
+/// Memory that is not filled: whoever writes it first then also is the one who waits for its pages.
+template <typename T>
+struct Unfilled : std::allocator<T> {
+  template <typename U>
+  struct rebind {
+    using other = Unfilled<U>;
+  };
+  void construct(T* at) { ::new (static_cast<void*>(at)) T; }
+};
+
+/// One channel, row by row; not filled at first.
 struct Plane {
   int64_t width = 0, height = 0;
-  std::vector<float> value;
+  std::vector<float, Unfilled<float>> value;
 
   Plane() = default;
   Plane(int64_t w, int64_t h) : width(w), height(h), value(w * h) {}
@@ -24,7 +36,14 @@ struct Plane {
 inline float within(float value, float most) { return value > 0 ? value < most ? value : most : 0.0f; }
 
 /// Bilinear; beyond the border it repeats. At least two pixels wide and high.
-float sample(const Plane& plane, float x, float y);
+inline float sample(const Plane& plane, float x, float y) {
+  x = within(x, float(plane.width - 1)), y = within(y, float(plane.height - 1));
+  const int64_t x0 = std::min(int64_t(x), plane.width - 2), y0 = std::min(int64_t(y), plane.height - 2);
+  const float fx = x - float(x0), fy = y - float(y0);
+  const float *row = plane.row(y0) + x0, *next = row + plane.width;
+  const float upper = row[0] + fx * (row[1] - row[0]), lower = next[0] + fx * (next[1] - next[0]);
+  return upper + fy * (lower - upper);
+}
 
 /// What is at pixel p of one picture is at p + (u, v) in the other.
 struct Flow {
@@ -42,11 +61,9 @@ std::vector<Plane> halvings(Plane picture, ThreadPool& pool);
 /// using dense inverse search", 2016; Brox, Bruhn, Papenberg and Weickert, "High accuracy optical flow estimation based
 /// on a theory for warping", 2004.) Scales finer than number `finest` only inherit. The result does not depend on the
 /// number of threads.
-Flow find_flow(const std::vector<Plane>& from, const std::vector<Plane>& to, size_t finest, std::vector<float>& scratch,
-               ThreadPool& pool);
+Flow find_flow(const std::vector<Plane>& from, const std::vector<Plane>& to, size_t finest, ThreadPool& pool);
 
-/// The last of these steps, on one scale; `scratch` is memory to use again.
-void smooth_flow(const Plane& from, const Plane& dx, const Plane& dy, const Plane& to, Flow& flow,
-                 std::vector<float>& scratch, ThreadPool& pool);
+/// The last of these steps, on one scale.
+void smooth_flow(const Plane& from, const Plane& dx, const Plane& dy, const Plane& to, Flow& flow, ThreadPool& pool);
 
 }  // namespace smhdr::motion

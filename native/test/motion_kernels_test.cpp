@@ -100,6 +100,26 @@ void test_pictures(int64_t width, int64_t height) {
   }
 }
 
+void test_light(int64_t count) {
+  std::vector<float> light = random_values(count, 0.4f, 0.4f), sum = random_values(count, 0.2f, 1.0f);
+  light[count / 2] = std::nanf("");
+  std::vector<float> expected = sum;
+  reference::motion_add_light(light.data(), count, 1.7f, expected.data());
+  for (const auto& [label, kernels] : all) {
+    std::vector<float> got = sum;
+    kernels->add_light(light.data(), count, 1.7f, got.data());
+    near("light, " + std::to_string(count) + " values on " + label, got.data(), expected.data(), count, 1);
+  }
+  for (float& v : expected) v = std::abs(v);
+  expected[0] = 0;
+  for (const auto& [label, kernels] : all) {
+    std::vector<float> got = expected, roots = expected;
+    kernels->roots(got.data(), count);
+    reference::motion_roots(roots.data(), count);
+    near("roots of " + std::to_string(count) + " values on " + label, got.data(), roots.data(), count, 1);
+  }
+}
+
 void test_equations(int64_t width, bool first, bool last) {
   const MotionLimits limits{0.05f, 0.03f, 0.03f};
   const std::string name = std::to_string(width) + " wide on ";
@@ -166,6 +186,7 @@ int main() {
   for (auto [width, height] : {std::pair<int64_t, int64_t>{2, 2}, {3, 9}, {9, 9}, {16, 12}, {33, 17}, {131, 40}})
     test_pictures(width, height);
   for (int64_t width : {1, 2, 3, 15, 16, 17, 31, 64, 129}) {
+    test_light(width);
     test_equations(width, false, false);
     test_equations(width, true, false);
     test_equations(width, false, true);

@@ -68,7 +68,7 @@ void spread(const float* row, const MotionPicture& to, int64_t y, const MotionPa
 }  // namespace
 
 extern const MotionKernels motion_kernels;
-const MotionKernels motion_kernels = {texture, compare,        cost,          slopes_row, warp_row,
-                                      spread,  resistance_row, equations_row, relax_row};
+const MotionKernels motion_kernels = {add_light_row, roots_row, texture,        compare,       cost,     slopes_row,
+                                      warp_row,      spread,    resistance_row, equations_row, relax_row};
 
 }  // namespace smhdr::cpu::SMHDR_ISA

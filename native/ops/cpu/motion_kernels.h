@@ -53,6 +53,10 @@ struct MotionLimits {
 };
 
 struct MotionKernels {
+  /// Adds light times `gain`, within [0, 1], to sums; what is no number counts as 0.
+  void (*add_light)(const float* light, int64_t count, float gain, float* sum);
+  /// Of numbers from 0 on, in place.
+  void (*roots)(float* values, int64_t count);
   /// Sums of squares and products of a patch's slopes: xx, xy, yy.
   void (*texture)(const float* dx, const float* dy, int64_t stride, float* sums);
   MotionSums (*compare)(const MotionPatch& patch);

@@ -6,6 +6,18 @@
 
 namespace smhdr::cpu::SMHDR_ISA {
 
+static void add_light_row(const float* light, int64_t count, float gain, float* sum) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) {
+    const float v = light[i] * gain, positive = v > 0.0f ? v : 0.0f;
+    sum[i] += positive < 1.0f ? positive : 1.0f;
+  }
+}
+
+static void roots_row(float* values, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) values[i] = __builtin_sqrtf(values[i]);
+}
+
 static void slopes_row(const float* above, const float* row, const float* below, int64_t width, float* dx, float* dy) {
 #pragma GCC ivdep
   for (int64_t x = 1; x < width - 1; ++x) dx[x] = 0.5f * (row[x + 1] - row[x - 1]);

@@ -25,6 +25,17 @@ struct Place {
 
 }  // namespace
 
+void motion_add_light(const float* light, int64_t count, float gain, float* sum) {
+  for (int64_t i = 0; i < count; ++i) {
+    const double v = double(light[i]) * gain;
+    sum[i] = float(sum[i] + (v > 0 ? std::min(v, 1.0) : 0));
+  }
+}
+
+void motion_roots(float* values, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) values[i] = float(std::sqrt(double(values[i])));
+}
+
 void motion_texture(const float* dx, const float* dy, int64_t stride, double* sums) {
   std::fill(sums, sums + 3, 0.0);
   for (int64_t j = 0; j < kMotionPatch; ++j)

@@ -5,6 +5,8 @@
 
 namespace smhdr::reference {
 
+void motion_add_light(const float* light, int64_t count, float gain, float* sum);
+void motion_roots(float* values, int64_t count);
 void motion_texture(const float* dx, const float* dy, int64_t stride, double* sums);
 /// squares, x and y of MotionSums.
 void motion_compare(const cpu::MotionPatch& patch, double* sums);
