@@ -196,7 +196,7 @@ Result<MotionField> find_motion(const AlignImage& reference, const AlignImage& e
   if (homography != align::kIdentity)
     there = warped(there, align::inverse(on_pixels(homography, scale * factor)), pool);
   const Plane here = view(exposure, factor, stops > 0 ? 1 / kClipped : gain, pool);
-  if (match_levels(there, here) > kTooUnlike) return none;
+  if (match_levels(there, here, pool) > kTooUnlike) return none;
   if (progress.stop()) return cancelled;
   const Plane here_details = details(here, pool), there_details = details(there, pool);
   Plane before(width, height), after(width, height), moved(width, height);

@@ -32,10 +32,18 @@ void append(std::vector<Run>& runs, const Run& run) {
   }
 }
 
-std::vector<Run> medians(const Plane& picture, const Plane& other) {
-  std::vector<uint32_t> counts(kLevels * kLevels);
+std::vector<Run> medians(const Plane& picture, const Plane& other, ThreadPool& pool) {
   const auto level = [](float v) { return std::clamp<int64_t>(int64_t(v * kLevels), 0, kLevels - 1); };
-  for (size_t i = 0; i < picture.value.size(); ++i) ++counts[level(picture.value[i]) * kLevels + level(other.value[i])];
+  std::vector<std::vector<uint32_t>> parts(pool.threads());
+  for_rows_on(picture.height, pool, [&](int64_t y, int thread) {
+    std::vector<uint32_t>& part = parts[thread];
+    part.resize(kLevels * kLevels);
+    const float *a = picture.row(y), *b = other.row(y);
+    for (int64_t x = 0; x < picture.width; ++x) ++part[level(a[x]) * kLevels + level(b[x])];
+  });
+  std::vector<uint32_t> counts(kLevels * kLevels);
+  for (const auto& part : parts)
+    for (size_t i = 0; i < part.size(); ++i) counts[i] += part[i];
   std::vector<Run> runs;
   for (int64_t a = 0; a < kLevels; ++a) {
     const uint32_t* row = counts.data() + a * kLevels;
@@ -74,21 +82,31 @@ std::vector<float> curve_through(const std::vector<Run>& runs) {
 
 }  // namespace
 
-double match_levels(Plane& picture, const Plane& other) {
-  const std::vector<float> curve = curve_through(medians(picture, other));
+double match_levels(Plane& picture, const Plane& other, ThreadPool& pool) {
+  const std::vector<float> curve = curve_through(medians(picture, other, pool));
   const auto mapped = [&](float v) {
     const float at = std::clamp(v, 0.0f, 1.0f) * kCurve;
     const int64_t i = std::min(int64_t(at), kCurve - 1);
     return curve[i] + (at - float(i)) * (curve[i + 1] - curve[i]);
   };
+  struct Differences {
+    double before = 0, after = 0;
+  };
+  std::vector<Differences> rows(picture.height);
+  for_rows(picture.height, pool, [&](int64_t y) {
+    const float *a = picture.row(y), *b = other.row(y);
+    for (int64_t x = 0; x < picture.width; ++x) {
+      rows[y].before += std::min(std::abs(a[x] - b[x]), kLargestDifference);
+      rows[y].after += std::min(std::abs(mapped(a[x]) - b[x]), kLargestDifference);
+    }
+  });
   double before = 0, after = 0;
-  for (size_t i = 0; i < picture.value.size(); ++i) {
-    before += std::min(std::abs(picture.value[i] - other.value[i]), kLargestDifference);
-    after += std::min(std::abs(mapped(picture.value[i]) - other.value[i]), kLargestDifference);
-  }
+  for (const Differences& row : rows) before += row.before, after += row.after;
   const double most = double(kLargestDifference) * double(picture.value.size());
   if (after > kPays * before) return before / most;
-  for (float& v : picture.value) v = mapped(v);
+  for_rows(picture.height, pool, [&](int64_t y) {
+    for (int64_t x = 0; x < picture.width; ++x) picture.row(y)[x] = mapped(picture.row(y)[x]);
+  });
   return after / most;
 }
 

@@ -9,6 +9,6 @@ namespace smhdr::motion {
 /// wrong exposure values leave between two exposures. Medians of the other's values at each level, made monotone, never
 /// far from the given value; left out where the pictures would hardly become more alike (then things moved, no curve).
 /// Returns how unlike they are then: 0 equal, 1 nowhere near.
-double match_levels(Plane& picture, const Plane& other);
+double match_levels(Plane& picture, const Plane& other, ThreadPool& pool);
 
 }  // namespace smhdr::motion
