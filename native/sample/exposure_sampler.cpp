@@ -2,7 +2,6 @@
 #include <cmath>
 #include <string>
 
-#include "core/for_rows.h"
 #include "ops/cpu/exposure_sampling.h"
 #include "smhdr/sample.h"
 
@@ -10,6 +9,7 @@ namespace smhdr {
 namespace {
 
 constexpr int64_t kMostSide = int64_t(1) << 24, kFarthest = int64_t(1) << 30;
+constexpr int64_t kLines = 64;  // of a piece of work
 
 /// Mirrors a place about the borders without repeating them.
 int64_t mirror(int64_t at, int64_t length) {
@@ -34,7 +34,7 @@ RowSpan mirrored(int64_t begin, int64_t count, int64_t length) {
 struct ExposureSampler::State {
   SampleOptions options;
   cpu::SampledExposure exposure;
-  cpu::SampleRow kernel = cpu::sample_row(cpu_isa());
+  cpu::SampleRows kernel = cpu::sample_rows(cpu_isa());
 };
 
 ExposureSampler::ExposureSampler(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -115,12 +115,15 @@ Status ExposureSampler::sample(const SampleRegion& r, const ExposureRows& rows, 
       size_t((r.width + cpu::kSampledColumns - 1) / cpu::kSampledColumns * cpu::kSampledColumns));
   for (size_t i = 0; i < columns.size(); ++i)
     columns[i] = int32_t(mirror(r.x + std::min(int64_t(i), r.width - 1), e.width));
-  for_rows(r.height, pool, [&](int64_t j) {
-    const int64_t y = mirror(r.y + j, e.height);
-    for (int64_t x = 0; x < r.width; x += cpu::kSampledColumns) {
-      const int count = int(std::min<int64_t>(cpu::kSampledColumns, r.width - x));
-      state_->kernel(e, rows, columns.data() + x, count, y, out + (j * r.width + x) * 6);
-    }
+  std::vector<int32_t> lines(r.height);
+  for (int64_t j = 0; j < r.height; ++j) lines[j] = int32_t(mirror(r.y + j, e.height));
+  const int64_t across = int64_t(columns.size()) / cpu::kSampledColumns, down = (r.height + kLines - 1) / kLines;
+  pool.parallel_for(across * down, [&](int64_t item, int) {
+    const int64_t x = item % across * cpu::kSampledColumns, y = item / across * kLines;
+    const int count = int(std::min<int64_t>(cpu::kSampledColumns, r.width - x));
+    const int line_count = int(std::min(kLines, r.height - y));
+    state_->kernel(e, rows, columns.data() + x, count, lines.data() + y, line_count, out + (y * r.width + x) * 6,
+                   r.width * 6);
   });
   return {};
 }

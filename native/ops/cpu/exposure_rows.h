@@ -63,7 +63,7 @@ struct Places {
   alignas(64) int32_t left[Width], top[Width];
   alignas(64) float across[Width], along[Width];
   /// What the four pixels around count in either direction.
-  alignas(64) float columns[kTaps][Width], rows[kTaps][Width];
+  alignas(64) float columns[kTaps][Width + kLanes], rows[kTaps][Width + kLanes];
 
   void weigh() {
     cubic_weights(across, columns);
@@ -72,7 +72,7 @@ struct Places {
 
  private:
   /// Catmull and Rom's cubic: what the four pixels around a place count, `f` beyond the second of them.
-  SMHDR_MEMBER_INLINE static void cubic_weights(const float* f, float (&weight)[kTaps][Width]) {
+  SMHDR_MEMBER_INLINE static void cubic_weights(const float* f, float (&weight)[kTaps][Width + kLanes]) {
     for (int x = 0; x < Width; ++x) {
       const float t = f[x];
       weight[0][x] = t * (-0.5f + t * (1.0f - 0.5f * t));
@@ -115,58 +115,134 @@ void find_places(int64_t width, int64_t height, const double* h, const int32_t* 
   }
 }
 
-/// Roots of the light in the 4x4 pixels around each place; 0 where nothing is seen.
-template <int Width>
-struct Taps {
-  alignas(64) float cell[3][kTaps][kTaps][Width];
+/// Columns that follow each other in the exposure too, in one row of it, or that are all not seen.
+struct Run {
+  int begin, end;
+  bool seen;
 };
 
-/// Along a run of columns that follow each other in the exposure too, every pixel is decoded once for each of the rows
-/// that need it.
-template <int Width, typename Decode>
-void fetch(int64_t width, const ExposureRows& rows, const Places<Width>& places, const float* seen, Taps<Width>& taps,
-           Decode decode) {
-  alignas(64) float root[3][Width + kTaps];
-  for (int begin = 0, end = 0; begin < Width; begin = end) {
-    const int32_t left = places.left[begin], top = places.top[begin];
-    const bool in = seen[begin] != 0;
-    for (end = begin + 1; end < Width; ++end)
-      if ((seen[end] != 0) != in || (in && (places.left[end] != left + end - begin || places.top[end] != top))) break;
-    const int count = end - begin, fetched = count + kTaps - 1;
-    for (int j = 0; j < kTaps; ++j) {
-      if (in) {
-        const int64_t line = (clamp(top - 1 + j, rows.begin, rows.end - 1) - rows.begin) * width;
-        for (int k = 0; k < fetched; ++k) {
-          const int64_t at = (line + clamp(left - 1 + k, 0, width - 1)) * 3;
-          for (int c = 0; c < 3; ++c) root[c][k] = decode(rows.data, at + c);
-        }
-      }
-      for (int c = 0; c < 3; ++c) {
-        for (int k = 0; k < fetched; ++k) root[c][k] = in ? __builtin_sqrtf(root[c][k]) : 0.0f;
-        for (int i = 0; i < kTaps; ++i)
-          for (int k = 0; k < count; ++k) taps.cell[c][j][i][begin + k] = root[c][k + i];
-      }
-    }
-  }
+/// The run that begins at a column.
+template <int Width>
+SMHDR_INLINE Run run_from(const Places<Width>& places, const float* seen, int begin) {
+  const int32_t left = places.left[begin] - begin, top = places.top[begin];
+  const bool in = seen[begin] != 0;
+  int end = begin + 1;
+  for (; end < Width; ++end)
+    if ((seen[end] != 0) != in || (in && (places.left[end] - end != left || places.top[end] != top))) break;
+  return {begin, end, in};
 }
 
-/// Roots of light at the places: cubic in them, where edges are far less steep than in light, within what the four
-/// nearest pixels say: no rings. The places are weighed.
-template <int Width>
-SMHDR_INLINE void roots_between(const Places<Width>& places, const float (&tap)[kTaps][kTaps][Width],
-                                float* __restrict out) {
-  for (int x = 0; x < Width; ++x) {
-    float root = 0;
-    for (int j = 0; j < kTaps; ++j) {
-      float sum = places.columns[0][x] * tap[j][0][x];
-      for (int i = 1; i < kTaps; ++i) sum += places.columns[i][x] * tap[j][i][x];
-      root += places.rows[j][x] * sum;
-    }
-    const float low = at_most(at_most(tap[1][1][x], tap[1][2][x]), at_most(tap[2][1][x], tap[2][2][x]));
-    const float high = at_least(at_least(tap[1][1][x], tap[1][2][x]), at_least(tap[2][1][x], tap[2][2][x]));
-    out[x] = at_most(at_least(root, low), high);
+/// Cubic in the roots of light, where edges are far less steep than in light, within what the four nearest pixels say:
+/// no rings. `tap(j, i)` is a vector of the roots in row j and column i of the 4x4 pixels around each place.
+template <int Width, typename Tap>
+SMHDR_INLINE Vec root_between(const Places<Width>& places, int x, const Tap& tap) {
+  Vec root = splat(0);
+  for (int j = 0; j < kTaps; ++j) {
+    Vec sum = load(places.columns[0] + x) * tap(j, 0);
+    for (int i = 1; i < kTaps; ++i) sum += load(places.columns[i] + x) * tap(j, i);
+    root += load(places.rows[j] + x) * sum;
   }
+  const Vec low = min(min(tap(1, 1), tap(1, 2)), min(tap(2, 1), tap(2, 2)));
+  const Vec high = max(max(tap(1, 1), tap(1, 2)), max(tap(2, 1), tap(2, 2)));
+  return min(max(root, low), high);
 }
+
+/// What a moved exposure shows at places: roots of light, RGB. Its rows are decoded once for all rows of the image that
+/// lie on them, as long as the exposure is turned little.
+template <int Width>
+class MovedRoots {
+ public:
+  void begin() {
+    for (int64_t& row : row_) row = -1;
+  }
+
+  /// `out`: three planes with room for a vector after Width values. The places are weighed; 0 where nothing is seen.
+  template <typename Decode>
+  void at(int64_t width, const ExposureRows& rows, const Places<Width>& places, const float* seen, float* const* out,
+          Decode decode) {
+    int32_t left = INT32_MAX, right = INT32_MIN, top = INT32_MAX, bottom = INT32_MIN;
+    for (int x = 0; x < Width; ++x) {
+      if (seen[x] == 0) continue;
+      left = places.left[x] < left ? places.left[x] : left, right = places.left[x] > right ? places.left[x] : right;
+      top = places.top[x] < top ? places.top[x] : top, bottom = places.top[x] > bottom ? places.top[x] : bottom;
+    }
+    const bool any = right >= left;
+    // Not too often another one: what is decoded begins there.
+    const int64_t first = any ? (left - 1 - kSlack * (left < 1)) / kSlack * kSlack : 0;
+    const bool small = any && right + kTaps - 1 - first <= kSpan && bottom - top + kTaps <= kRows;
+    if (small) {
+      if (first != first_) begin();
+      first_ = first;
+      for (int64_t y = top - 1; y <= bottom + 2; ++y) decode_row(width, rows, y, decode);
+    }
+    for (int x = 0; x < Width;) {
+      const Run run = run_from(places, seen, x);
+      if (!run.seen)
+        for (int c = 0; c < 3; ++c)
+          for (int k = run.begin; k < run.end; ++k) out[c][k] = 0;
+      else if (small)
+        from_rows(places, run, out);
+      else
+        from_pixels(width, rows, places, run, out, decode);
+      x = run.end;
+    }
+  }
+
+ private:
+  static constexpr int kRows = 16, kSlack = 32, kSpan = Width + 3 * kSlack;
+
+  /// Row y of the exposure, or the border's next to it.
+  template <typename Decode>
+  void decode_row(int64_t width, const ExposureRows& rows, int64_t y, Decode decode) {
+    int64_t& there = row_[(y + kRows) % kRows];
+    if (there == y + 1) return;  // 0 and less lie above the exposure
+    there = y + 1;
+    float(&plane)[3][kSpan + kLanes] = root_[(y + kRows) % kRows];
+    const int64_t line = (clamp(y, rows.begin, rows.end - 1) - rows.begin) * width;
+    const int low = static_cast<int>(clamp(-first_, 0, kSpan)),
+              high = static_cast<int>(clamp(width - first_, low, kSpan));
+    for (int c = 0; c < 3; ++c) {
+      const int64_t from = (line + first_) * 3 + c;
+      for (int x = low; x < high; ++x) plane[c][x] = decode(rows.data, from + 3 * int64_t{x});
+      for (int x = 0; x < kSpan; ++x) plane[c][x] = __builtin_sqrtf(plane[c][x]);
+      for (int x = 0; x < low; ++x) plane[c][x] = plane[c][low];
+      for (int x = high; x < kSpan; ++x) plane[c][x] = plane[c][high > low ? high - 1 : low];
+    }
+  }
+
+  /// What is written beyond the run the next one overwrites.
+  void from_rows(const Places<Width>& places, const Run& run, float* const* out) {
+    const int64_t offset = places.left[run.begin] - 1 - first_, top = places.top[run.begin] - 1;
+    for (int c = 0; c < 3; ++c) {
+      const float* row[kTaps];
+      for (int j = 0; j < kTaps; ++j) row[j] = root_[(top + j + kRows) % kRows][c] + offset;
+      for (int x = run.begin; x < run.end; x += kLanes) {
+        const int k = x - run.begin;
+        store(out[c] + x, root_between(places, x, [&](int j, int i) { return load(row[j] + k + i); }));
+      }
+    }
+  }
+
+  template <typename Decode>
+  void from_pixels(int64_t width, const ExposureRows& rows, const Places<Width>& places, const Run& run,
+                   float* const* out, Decode decode) {
+    for (int x = run.begin; x < run.end; ++x) {
+      float tap[3][kTaps][kTaps];
+      for (int j = 0; j < kTaps; ++j) {
+        const int64_t line = (clamp(places.top[x] - 1 + j, rows.begin, rows.end - 1) - rows.begin) * width;
+        for (int i = 0; i < kTaps; ++i)
+          for (int c = 0; c < 3; ++c)
+            tap[c][j][i] =
+                __builtin_sqrtf(decode(rows.data, (line + clamp(places.left[x] - 1 + i, 0, width - 1)) * 3 + c));
+      }
+      for (int c = 0; c < 3; ++c)
+        out[c][x] = root_between(places, x, [&](int j, int i) { return splat(tap[c][j][i]); })[0];
+    }
+  }
+
+  int64_t first_ = 0, row_[kRows];
+  alignas(64) float root_[kRows][3][kSpan + kLanes];
+};
 
 }  // namespace
 }  // namespace smhdr::cpu::SMHDR_ISA

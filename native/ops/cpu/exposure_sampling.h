@@ -23,16 +23,17 @@ struct SampledExposure {
   const float* curve = nullptr;
 };
 
-/// The pixels columns[0 .. count) of image row y: linear light times `scale` RGB, then the curve of it RGB. What lies
-/// between pixels is cubic in the root of light, within what the four nearest say; beyond the exposure its border
-/// repeats, as it does where `rows` ends. `columns` has kSampledColumns entries, all inside the image.
-using SampleRow = void (*)(const SampledExposure& exposure, const ExposureRows& rows, const int32_t* columns, int count,
-                           int64_t y, float* out);
+/// The pixels columns[0 .. count) of some rows of the image, each row of the result `out_stride` floats after the last:
+/// linear light times `scale` RGB, then the curve of it RGB. What lies between pixels is cubic in the root of light,
+/// within what the four nearest say; beyond the exposure its border repeats, as it does where `rows` ends. `columns`
+/// has kSampledColumns entries; all columns and lines are inside the image.
+using SampleRows = void (*)(const SampledExposure& exposure, const ExposureRows& rows, const int32_t* columns,
+                            int count, const int32_t* lines, int line_count, float* out, int64_t out_stride);
 
-#define SMHDR_DECLARE(isa)                                                                                      \
-  namespace isa {                                                                                               \
-  void sample_row(const SampledExposure& exposure, const ExposureRows& rows, const int32_t* columns, int count, \
-                  int64_t y, float* out);                                                                       \
+#define SMHDR_DECLARE(isa)                                                                                       \
+  namespace isa {                                                                                                \
+  void sample_rows(const SampledExposure& exposure, const ExposureRows& rows, const int32_t* columns, int count, \
+                   const int32_t* lines, int line_count, float* out, int64_t out_stride);                        \
   }
 SMHDR_DECLARE(generic)
 SMHDR_DECLARE(avx2)
@@ -41,18 +42,18 @@ SMHDR_DECLARE(neon)
 #undef SMHDR_DECLARE
 
 /// That of a set that this processor and build have.
-inline SampleRow sample_row(CpuIsa isa) {
+inline SampleRows sample_rows(CpuIsa isa) {
 #if defined(SMHDR_HAS_AVX512)
-  if (isa == CpuIsa::avx512) return avx512::sample_row;
+  if (isa == CpuIsa::avx512) return avx512::sample_rows;
 #endif
 #if defined(SMHDR_HAS_AVX2)
-  if (isa == CpuIsa::avx2) return avx2::sample_row;
+  if (isa == CpuIsa::avx2) return avx2::sample_rows;
 #endif
 #if defined(SMHDR_HAS_NEON)
-  if (isa == CpuIsa::neon) return neon::sample_row;
+  if (isa == CpuIsa::neon) return neon::sample_rows;
 #endif
   (void)isa;
-  return generic::sample_row;
+  return generic::sample_rows;
 }
 
 }  // namespace smhdr::cpu

@@ -30,6 +30,7 @@ struct Tile {
   int64_t x0;  // image column of column kMargin
   Row (*sample)[kRing][kSamplePlanes];
   Row (*evidence)[kRing][kEvidencePlanes];
+  MovedRoots<kWidth>* moved;
 };
 
 inline float magnitude(float x) { return x < 0 ? -x : x; }
@@ -62,8 +63,8 @@ void load_straight(const Tile& tile, const MergeModel::Exposure& e, const Exposu
 /// Cubic in the root of light, where edges are far less steep, within what the four nearest pixels say: no rings.
 /// Outside of the exposure nothing is seen.
 template <typename Decode>
-void load_warped(const Tile& tile, const MergeModel::Exposure& e, const ExposureRows& rows, int64_t y, Row* out,
-                 Decode decode) {
+void load_warped(const Tile& tile, const MergeModel::Exposure& e, const ExposureRows& rows, int64_t y,
+                 MovedRoots<kWidth>& moved, Row* out, Decode decode) {
   float* seen = out[kSeen].at();
   if (rows.end <= rows.begin) {
     for (int plane = 0; plane < kSamplePlanes; ++plane)
@@ -74,14 +75,13 @@ void load_warped(const Tile& tile, const MergeModel::Exposure& e, const Exposure
   const int64_t first = tile.x0 - kMargin;
   for (int x = 0; x < kWidth; ++x) columns[x] = static_cast<int32_t>(clamp(first + x, 0, tile.model.width - 1));
   Places<kWidth> places;
-  Taps<kWidth> taps;
   find_places<Beyond::unseen>(tile.model.width, tile.model.height, e.homography, columns, y, places, seen);
-  fetch(tile.model.width, rows, places, seen, taps, decode);
   places.weigh();
+  float* const roots[3] = {out[0].at(), out[1].at(), out[2].at()};
+  moved.at(tile.model.width, rows, places, seen, roots, decode);
   for (int c = 0; c < 3; ++c) {
-    float* __restrict to = out[c].at();
+    float* to = roots[c];
     const float scale = e.radiance_scale[c];
-    roots_between(places, taps.cell[c], to);
     for (int x = 0; x < kWidth; ++x) to[x] = to[x] * to[x] * scale * seen[x];
   }
 }
@@ -90,7 +90,7 @@ template <typename Decode>
 void load_row(const Tile& tile, int i, int64_t y, Decode decode) {
   const MergeModel::Exposure& e = tile.model.exposure[i];
   if (e.aligned)
-    load_warped(tile, e, tile.rows[i], y, tile.sample[i][y % kRing], decode);
+    load_warped(tile, e, tile.rows[i], y, tile.moved[i], tile.sample[i][y % kRing], decode);
   else
     load_straight(tile, e, tile.rows[i], y, tile.sample[i][y % kRing], decode);
 }
@@ -282,16 +282,25 @@ constexpr int64_t kEvidenceBytes = sizeof(Row) * kRing * kEvidencePlanes;
 }  // namespace
 
 int64_t radiance_merge_scratch(const MergeModel& model) {
-  return model.exposures * kSampleBytes + merge_pairs(model).count * kEvidenceBytes;
+  return model.exposures * kSampleBytes + merge_pairs(model).count * kEvidenceBytes +
+         model.exposures * static_cast<int64_t>(sizeof(MovedRoots<kWidth>));
 }
 
 void radiance_merge(const MergeModel& m, const ExposureRows* rows, int64_t x0, int64_t y0, int64_t y1, float* out,
                     int64_t out_stride, void* scratch) {
   const MergePairs pairs = merge_pairs(m);
-  Tile tile{m, rows, x0, static_cast<Row(*)[kRing][kSamplePlanes]>(scratch),
-            reinterpret_cast<Row(*)[kRing][kEvidencePlanes]>(static_cast<char*>(scratch) + m.exposures * kSampleBytes)};
+  char* const samples = static_cast<char*>(scratch);
+  char* const evidence = samples + m.exposures * kSampleBytes;
+  char* const moved = evidence + pairs.count * kEvidenceBytes;
+  const Tile tile{m,
+                  rows,
+                  x0,
+                  reinterpret_cast<Row(*)[kRing][kSamplePlanes]>(samples),
+                  reinterpret_cast<Row(*)[kRing][kEvidencePlanes]>(evidence),
+                  reinterpret_cast<MovedRoots<kWidth>*>(moved)};
   // The padding is read next to the outermost columns, never used: it only has to be numbers.
-  for (int64_t i = 0, floats = radiance_merge_scratch(m) / 4; i < floats; ++i) static_cast<float*>(scratch)[i] = 0;
+  for (int64_t i = 0, floats = (moved - samples) / 4; i < floats; ++i) static_cast<float*>(scratch)[i] = 0;
+  for (int i = 0; i < m.exposures; ++i) tile.moved[i].begin();
   const int64_t bottom = m.height - 1;
   int64_t loaded = clamp(y0 - kMergeHalo, 0, bottom), compared = clamp(y0 - kRegionRadius, 0, bottom);
   // The rows before y0 fill the rings: a row is compared once the one below it is there.
