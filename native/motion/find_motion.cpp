@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "align/warp.h"
 #include "core/cpu_isa.h"
@@ -195,7 +196,7 @@ Result<MotionField> find_motion(const AlignImage& reference, const AlignImage& e
   Plane there = view(reference, factor, stops > 0 ? gain : 1 / kClipped, pool);
   if (homography != align::kIdentity)
     there = warped(there, align::inverse(on_pixels(homography, scale * factor)), pool);
-  const Plane here = view(exposure, factor, stops > 0 ? 1 / kClipped : gain, pool);
+  Plane here = view(exposure, factor, stops > 0 ? 1 / kClipped : gain, pool);
   if (match_levels(there, here, pool) > kTooUnlike) return none;
   if (progress.stop()) return cancelled;
   const Plane here_details = details(here, pool), there_details = details(there, pool);
@@ -209,7 +210,7 @@ Result<MotionField> find_motion(const AlignImage& reference, const AlignImage& e
   if (std::count_if(before.value.begin(), before.value.end(), [](float d) { return d > kBetterBy; }) < kFewestBetter)
     return none;
 
-  const std::vector<Plane> from = halvings(there, pool), to = halvings(here, pool);
+  const std::vector<Plane> from = halvings(std::move(there), pool), to = halvings(std::move(here), pool);
   const Flow flow = find_flow(from, to, 0, pool);
   if (progress.stop()) return cancelled;
   // Where pixels are many, half as fine is enough to tell whether it leads back.

@@ -36,7 +36,7 @@ const PROCESS_BYTES = 150 * MIB;
 const LEAST_PIXEL_BYTES = 160 * MIB;
 /** Following what moved: pixels of the pictures it compares at most, and what it holds for each (native/motion/find_motion.cpp). */
 const FLOW_PIXELS = 1e6;
-const FLOW_BYTES = 140;
+const FLOW_BYTES = 80;
 /** The part of the memory that the network may work in: its tiles follow from it. */
 const ENGINE_SHARE = 1 / 2;
 
@@ -104,10 +104,10 @@ export function bracketNeed(
   const pixels = width * height;
   const proxies = exposures * Math.min(pixels, PROXY_PIXELS) * 12;
   const following = follow ? Math.min(pixels, FLOW_PIXELS) * FLOW_BYTES : 0;
-  const result = pixels * 12;
+  // The network's inputs wait as floats for its turn, beside the merge that it is given; strips and decoders take some of everything.
+  const result = pixels * 12 + (network ? pixels * 12 + (exposures + 1) * Math.min(pixels, 4e6) * 24 : 0);
   const decoded = exposures * pixels * 3 * bytesPerSample;
-  // The inputs of the network wait as floats for its turn; strips and decoders take some of everything.
-  const rest = (network ? exposures * Math.min(pixels, 4e6) * 24 : 0) + 32 * MIB;
+  const rest = 32 * MIB;
   // Proxies and flows are gone when the result is made.
   const most = Math.max(proxies + following, result);
   const whole = decoded + most + rest;
