@@ -306,7 +306,7 @@ async function reconstructTiles(
   engine.clearSums();
   if (samples.length > 0) await run(samples, true);
   const data = new Float32Array(width * height * 3);
-  const covered = tiles.length > 1 ? new Float32Array(width * height) : undefined;
+  const covered = coverage(tiles, { width, height });
   const running: Promise<void>[] = [];
   const ended = new Map<number, Float32Array>();
   let blended = 0;
@@ -336,7 +336,6 @@ async function reconstructTiles(
   await Promise.all(lanes);
   if (stop.signal.aborted) throw failure;
   engine.clearSums();
-  if (covered) for (let p = 0; p < covered.length; p++) for (let c = 0; c < 3; c++) data[3 * p + c] /= covered[p];
   return data;
 }
 
@@ -423,27 +422,54 @@ export function chooseExposures(bracket: Bracket, count: number, prior = false):
   return [...side(below, reach(below, -1)).reverse(), reference, ...side(above, reach(above, 1))];
 }
 
+/** What the fading tiles over every column and every row weigh together. Tiles are a grid: of a pixel that is the product. */
+interface Coverage {
+  readonly across: Float32Array;
+  readonly down: Float32Array;
+}
+
+function coverage(tiles: readonly Region[], { width, height }: Size): Coverage {
+  const sums = (spans: Map<number, number>, length: number) => {
+    const out = new Float32Array(length);
+    for (const [start, size] of spans)
+      for (let at = start; at < Math.min(start + size, length); at++) out[at] += fade(at, start, size, length);
+    return out;
+  };
+  return {
+    across: sums(new Map(tiles.map((tile) => [tile.x, tile.width])), width),
+    down: sums(new Map(tiles.map((tile) => [tile.y, tile.height])), height),
+  };
+}
+
 /** Adds a tile to the picture, faded towards its neighbours. */
 function blend(
   tile: Float32Array,
   region: Region,
-  { width, height }: { readonly width: number; readonly height: number },
+  { width, height }: Size,
   data: Float32Array,
-  covered: Float32Array | undefined,
+  covered: Coverage,
 ): void {
   const right = Math.min(region.x + region.width, width);
   const bottom = Math.min(region.y + region.height, height);
-  const ramp = Float32Array.from({ length: right - region.x }, (_, i) =>
-    fade(region.x + i, region.x, region.width, width),
+  const ramp = Float32Array.from(
+    { length: right - region.x },
+    (_, i) => fade(region.x + i, region.x, region.width, width) / covered.across[region.x + i],
   );
+  // Columns [left, end) are the tile's alone.
+  const left = Math.max(0, ramp.indexOf(1));
+  const end = Math.max(left, ramp.lastIndexOf(1) + 1);
   for (let y = region.y; y < bottom; y++) {
-    const rowWeight = fade(y, region.y, region.height, height);
-    let from = (y - region.y) * region.width * 3;
-    let to = y * width + region.x;
-    for (let i = 0; i < ramp.length; i++, to++, from += 3) {
-      const weight = covered ? rowWeight * ramp[i] : 1;
-      for (let c = 0; c < 3; c++) data[3 * to + c] += weight * tile[from + c];
-      if (covered) covered[to] += weight;
-    }
+    const rowWeight = fade(y, region.y, region.height, height) / covered.down[y];
+    const from = (y - region.y) * region.width * 3;
+    const to = (y * width + region.x) * 3;
+    const add = (first: number, last: number) => {
+      for (let i = first; i < last; i++)
+        for (let c = 3 * i; c < 3 * i + 3; c++) data[to + c] += rowWeight * ramp[i] * tile[from + c];
+    };
+    if (rowWeight === 1) {
+      add(0, left);
+      data.set(tile.subarray(from + 3 * left, from + 3 * end), to + 3 * left);
+      add(end, ramp.length);
+    } else add(0, ramp.length);
   }
 }
