@@ -1,9 +1,10 @@
-// Pixels in and out: proxies of photographs and their histograms, scanlines of Radiance files. Called on strips of
-// rows; short enough to run at once, without a task.
+// Pixels in and out: proxies of photographs and their histograms, scanlines of Radiance and OpenEXR files. Called on
+// strips of rows; short enough to run at once, without a task.
 #include <string>
 #include <vector>
 
 #include "parts.h"
+#include "smhdr/openexr.h"
 #include "smhdr/proxy.h"
 #include "smhdr/radiance_hdr.h"
 #include "typed_array.h"
@@ -72,12 +73,37 @@ Napi::Value encode_rgbe(const Napi::CallbackInfo& info) {
   return Napi::Number::New(env, double(encode_rgbe_lines(rgb.Data(), width, lines, planes.data(), out.Data())));
 }
 
+/// packOpenExr(rgb, width, half, predicted, out): see smhdr/openexr.h. `rgb` holds whole lines, `out` takes their
+/// bytes.
+Napi::Value pack_exr(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!is(info[0], napi_float32_array) || !info[1].IsNumber() || !is(info[4], napi_uint8_array))
+    refuse(env, "packOpenExr: expected (rgb, width, half, predicted, out).");
+  const Napi::Float32Array rgb = info[0].As<Napi::Float32Array>();
+  Napi::Uint8Array out = info[4].As<Napi::Uint8Array>();
+  const int64_t width = info[1].As<Napi::Number>().Int64Value(), samples = int64_t(rgb.ElementLength());
+  const bool half = info[2].ToBoolean();
+  const int64_t bytes = samples * (half ? 2 : 4);
+  if (width < 1 || width > samples || samples % (3 * width) != 0 || int64_t(out.ElementLength()) != bytes)
+    refuse(env, "packOpenExr: expected whole lines of at least one pixel, and room for their bytes and no more.");
+  const int64_t lines = samples / 3 / width;
+  if (info[3].ToBoolean()) {
+    std::vector<uint8_t> raw(size_t(bytes), 0);
+    pack_openexr_lines(rgb.Data(), width, lines, half, raw.data());
+    predict_openexr(raw.data(), bytes, out.Data());
+  } else {
+    pack_openexr_lines(rgb.Data(), width, lines, half, out.Data());
+  }
+  return env.Undefined();
+}
+
 }  // namespace
 
 void init_pixels(Napi::Env env, Napi::Object exports) {
   exports.Set("proxyAdd", Napi::Function::New(env, proxy_add, "proxyAdd"));
   exports.Set("countLevels", Napi::Function::New(env, count, "countLevels"));
   exports.Set("encodeRgbe", Napi::Function::New(env, encode_rgbe, "encodeRgbe"));
+  exports.Set("packOpenExr", Napi::Function::New(env, pack_exr, "packOpenExr"));
 }
 
 }  // namespace smhdr::addon

@@ -143,6 +143,8 @@ export interface Addon {
   countLevels(rgb: Float32Array, counts: Uint32Array): void;
   /** Codes whole lines as a Radiance file's, run-length coded where the format allows it; returns the bytes. */
   encodeRgbe(rgb: Float32Array, width: number, out: Uint8Array): number;
+  /** Fills `out` with whole lines of RGB as an OpenEXR block of halves or floats, as it is or made ready for deflate (native/include/smhdr/openexr.h). */
+  packOpenExr(rgb: Float32Array, width: number, half: boolean, predicted: boolean, out: Uint8Array): void;
 
   createMeter(threads: number): NativeMeter;
   /**

@@ -1,5 +1,6 @@
 import { chromaticitiesOf } from "../codec/chromaticities.js";
 import { floatsToHalves, MAX_HALF } from "../codec/half.js";
+import { optionalAddon } from "../engine/addon.js";
 import type { Radiance } from "../image.js";
 import { describe } from "./describe.js";
 import { withNewFile, writeFully } from "./replace-file.js";
@@ -21,9 +22,9 @@ export async function writeOpenExr(radiance: Radiance, path: string, options: Op
   const { precision = "half", compression = "zip", signal, onProgress } = options;
   const { width, height, data } = radiance;
   const linesPerBlock = compression === "zip" ? 16 : 1; // as the format fixes it
-  const bytesPerSample = precision === "half" ? 2 : 4;
   const count = Math.ceil(height / linesPerBlock);
   const head = header(radiance, precision, compression);
+  const pack = packerOf(width, precision === "half", compression === "zip");
   const offsets = new BigUint64Array(count);
   let position = head.length + offsets.byteLength;
 
@@ -35,12 +36,8 @@ export async function writeOpenExr(radiance: Radiance, path: string, options: Op
       onProgress,
       prepare: (block) => {
         const lines = Math.min(linesPerBlock, height - block * linesPerBlock);
-        const raw = new Uint8Array(width * lines * 3 * bytesPerSample);
-        for (let line = 0; line < lines; line++) {
-          const start = (block * linesPerBlock + line) * width * 3;
-          packLine(data.subarray(start, start + width * 3), raw, line * width * 3 * bytesPerSample, precision);
-        }
-        return compression === "zip" ? predict(raw) : raw;
+        const start = block * linesPerBlock * width * 3;
+        return pack(data.subarray(start, start + lines * width * 3));
       },
       store: async (block, deflated, raw) => {
         const smaller = compression === "zip" && deflated.length < raw.length;
@@ -58,8 +55,23 @@ export async function writeOpenExr(radiance: Radiance, path: string, options: Op
   });
 }
 
+/** Whole lines as the bytes of a block, as they are or made ready for deflate: by the addon, or (null) the same in JavaScript, many times slower. */
+export function packerOf(width: number, half: boolean, predicted: boolean, addon = optionalAddon() ?? null) {
+  const bytesPerSample = half ? 2 : 4;
+  return (rgb: Float32Array): Uint8Array => {
+    const out = new Uint8Array(rgb.length * bytesPerSample);
+    if (addon) {
+      addon.packOpenExr(rgb, width, half, predicted, out);
+      return out;
+    }
+    for (let at = 0; at < rgb.length; at += 3 * width)
+      packLine(rgb.subarray(at, at + 3 * width), out, at * bytesPerSample, half);
+    return predicted ? predict(out) : out;
+  };
+}
+
 /** One line, interleaved RGB to all of B, all of G, all of R. */
-function packLine(rgb: Float32Array, out: Uint8Array, offset: number, precision: "half" | "float"): void {
+function packLine(rgb: Float32Array, out: Uint8Array, offset: number, half: boolean): void {
   const width = rgb.length / 3;
   const planes = new Float32Array(rgb.length);
   for (let x = 0; x < width; x++) {
@@ -67,7 +79,7 @@ function packLine(rgb: Float32Array, out: Uint8Array, offset: number, precision:
     planes[width + x] = rgb[3 * x + 1];
     planes[2 * width + x] = rgb[3 * x];
   }
-  if (precision === "half") {
+  if (half) {
     copyFinite(planes, planes, MAX_HALF);
     const halves = new Uint16Array(planes.length);
     floatsToHalves(planes, halves);

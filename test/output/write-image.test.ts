@@ -9,6 +9,7 @@ import { optionalAddon } from "../../src/engine/addon.js";
 import type { Radiance } from "../../src/image.js";
 import { toneMap } from "../../src/output/tone-map.js";
 import { OUTPUT_EXTENSIONS, writeImage } from "../../src/output/write-image.js";
+import { packerOf } from "../../src/output/write-openexr.js";
 import { encoderOf } from "../../src/output/write-radiance-hdr.js";
 import { hasCommand, readWithOpenCv, someRadiance, temporaryFolder } from "./radiance.js";
 
@@ -92,6 +93,44 @@ test("with and without the addon Radiance lines are the same, byte for byte", (t
   const short = () => addon.encodeRgbe(new Float32Array(30), 10, new Uint8Array(47));
   assert.throws(short, { code: "INVALID_ARGUMENT" });
   assert.throws(() => addon.encodeRgbe(new Float32Array(31), 10, new Uint8Array(999)), { code: "INVALID_ARGUMENT" });
+});
+
+test("with and without the addon OpenEXR blocks are the same, byte for byte", (t) => {
+  const addon = optionalAddon();
+  if (!addon) return t.skip("no addon here");
+  // Every half, what lies between two of them and on their borders, and what has none.
+  const values = [
+    Number.NaN,
+    -Number.NaN,
+    Number.POSITIVE_INFINITY,
+    Number.NEGATIVE_INFINITY,
+    65504,
+    65519.9,
+    65520,
+    1e30,
+  ];
+  values.push(0, -0, 2 ** -24, 2 ** -25, 1.5 * 2 ** -25, -(2 ** -26), 3 * 2 ** -25, 2 ** -14, 1 - 2 ** -12, 1e-45);
+  const bits = new Uint32Array(3 * 4999 - values.length).map((_, i) => Math.imul(i + 1, 2654435761));
+  const rgb = new Float32Array([...values, ...new Float32Array(bits.buffer)]);
+  for (const width of [1, 2, 1666, 4999])
+    for (const half of [true, false])
+      for (const predicted of [true, false]) {
+        const lines = rgb.subarray(0, rgb.length - (rgb.length % (3 * width)));
+        const [plain, native]: Uint8Array[] = [null, addon].map((given) =>
+          packerOf(width, half, predicted, given)(lines),
+        );
+        assert.deepEqual(
+          native,
+          plain,
+          `${width} wide, ${half ? "halves" : "floats"}${predicted ? ", predicted" : ""}`,
+        );
+      }
+  const wrong = [
+    () => addon.packOpenExr(new Float32Array(30), 10, true, true, new Uint8Array(59)),
+    () => addon.packOpenExr(new Float32Array(31), 10, true, true, new Uint8Array(62)),
+    () => addon.packOpenExr(new Float32Array(0), 0, false, true, new Uint8Array(0)),
+  ];
+  for (const call of wrong) assert.throws(call, { code: "INVALID_ARGUMENT" });
 });
 
 test("OpenCV reads what was written", async (t) => {
