@@ -1,6 +1,7 @@
 import { toSrgb } from "../bracket/transfer.js";
 import { rgbToRgb, rgbToXyz } from "../codec/chromaticities.js";
 import type { Image } from "../image.js";
+import { fastExp2, fastLog2 } from "./log-table.js";
 
 export interface ToneMapOptions {
   /** Stops brighter (or darker) than the automatic exposure. Default 0. */
@@ -52,12 +53,13 @@ export function prepareToneMap(image: Image & { readonly data: Float32Array }, o
             out[to] = out[to + 1] = out[to + 2] = 0;
             continue;
           }
-          const bright = y0 < BRIGHTEST ? y0 : BRIGHTEST;
-          const log = Math.log2(bright);
+          const log = fastLog2(y0 < BRIGHTEST ? y0 : BRIGHTEST);
           const local = slope[x] * log + offset[x];
-          const target = shoulder(2 ** (curve(local) + detail * (log - local)));
+          const target = shoulder(fastExp2(curve(local) + detail * (log - local)));
           // Red, green and blue over luminance, in sRGB's primaries; then towards grey by `keep`.
-          const [r, g, b] = [data[i] / y0, data[i + 1] / y0, data[i + 2] / y0];
+          const r = data[i] / y0;
+          const g = data[i + 1] / y0;
+          const b = data[i + 2] / y0;
           const cr = m0 * r + m1 * g + m2 * b - 1;
           const cg = m3 * r + m4 * g + m5 * b - 1;
           const cb = m6 * r + m7 * g + m8 * b - 1;
@@ -107,7 +109,7 @@ function smallLogLuminance(
       const value = luminance(i);
       if (!(value > DARKEST)) continue;
       const cell = row + Math.floor(x / factor);
-      sums[cell] += Math.log2(Math.min(value, BRIGHTEST));
+      sums[cell] += fastLog2(value < BRIGHTEST ? value : BRIGHTEST);
       counts[cell]++;
     }
   }
@@ -139,8 +141,21 @@ function toneCurve(logs: Float32Array, exposure: number): (log: number) => numbe
   const grey = GREY + balance - 0.11 * highlights + exposure;
   const up = side(high - average, WHITE - grey);
   const down = side(average - low, grey - BLACK);
-  return (log) => (log >= average ? grey + up(log - average) : grey - down(average - log));
+  const exact = (distance: number) => grey + (distance >= 0 ? up(distance) : -down(-distance));
+  const table = Float64Array.from({ length: 2 * CURVE_STOPS * CURVE_STEPS + 2 }, (_, i) =>
+    exact(i / CURVE_STEPS - CURVE_STOPS),
+  );
+  const last = table.length - 2;
+  return (log) => {
+    const at = (log - average + CURVE_STOPS) * CURVE_STEPS;
+    const step = at > 0 ? (at < last ? Math.floor(at) : last) : 0;
+    return table[step] + (at - step) * (table[step + 1] - table[step]);
+  };
 }
+
+/** The curve's table: so many stops to either side of the average, and steps a stop. */
+const CURVE_STOPS = 64;
+const CURVE_STEPS = 256;
 
 const MIDDLE_SLOPE = 0.95;
 
@@ -241,7 +256,10 @@ function rowInterpolator(
     const first = Math.floor(at);
     return [first, Math.min(count - 1, first + 1), at - first];
   };
-  const columns = Array.from({ length: width }, (_, x) => place(x, w));
+  const first = new Int32Array(width);
+  const second = new Int32Array(width);
+  const along = new Float64Array(width);
+  for (let x = 0; x < width; x++) [first[x], second[x], along[x]] = place(x, w);
   return (y) => {
     const [y0, y1, ty] = place(y, h);
     for (const name of ["slope", "offset"] as const) {
@@ -249,10 +267,7 @@ function rowInterpolator(
       const between = column[name];
       for (let x = 0; x < w; x++) between[x] = source[y0 * w + x] * (1 - ty) + source[y1 * w + x] * ty;
       const out = row[name];
-      for (let x = 0; x < width; x++) {
-        const [x0, x1, tx] = columns[x];
-        out[x] = between[x0] * (1 - tx) + between[x1] * tx;
-      }
+      for (let x = 0; x < width; x++) out[x] = between[first[x]] * (1 - along[x]) + between[second[x]] * along[x];
     }
     return row;
   };
