@@ -12,6 +12,7 @@ void init_motion(Napi::Env env, Napi::Object exports);
 void init_network(Napi::Env env, Napi::Object exports);
 void init_pixels(Napi::Env env, Napi::Object exports);
 void init_sample(Napi::Env env, Napi::Object exports);
+void init_tone_map(Napi::Env env, Napi::Object exports);
 void init_train(Napi::Env env, Napi::Object exports);
 
 inline void init_parts(Napi::Env env, Napi::Object exports) {
@@ -22,6 +23,7 @@ inline void init_parts(Napi::Env env, Napi::Object exports) {
   init_network(env, exports);
   init_pixels(env, exports);
   init_sample(env, exports);
+  init_tone_map(env, exports);
   init_train(env, exports);
 }
 

@@ -146,6 +146,23 @@ export interface Addon {
   /** Fills `out` with whole lines of RGB as an OpenEXR block of halves or floats, as it is or made ready for deflate (native/include/smhdr/openexr.h). */
   packOpenExr(rgb: Float32Array, width: number, half: boolean, predicted: boolean, out: Uint8Array): void;
 
+  /**
+   * Adds the log2 luminance of whole rows, from row y0 on, to sums over factor x factor squares, and counts the pixels that have any
+   * (native/include/smhdr/tone_map.h).
+   */
+  sumLogLuminance(
+    rgb: Float32Array,
+    width: number,
+    y0: number,
+    weights: readonly number[],
+    factor: number,
+    sums: Float64Array,
+    counts: Uint32Array,
+  ): void;
+  createToneMap(options: ToneMapTables): NativeToneMap;
+  /** sRGB codes of whole rows from row y0 on. */
+  toneMapRows(map: NativeToneMap, rgb: Float32Array, y0: number, out: Uint8Array | Uint16Array): void;
+
   createMeter(threads: number): NativeMeter;
   /**
    * One sample of what this machine can do at most: operations of fp32 multiply-adds or of products of bfloat16 pairs (0
@@ -182,6 +199,33 @@ export interface CudaDevice {
 /** Opaque: the addon's meter. */
 export interface NativeMeter {
   readonly meter: unique symbol;
+}
+
+/** Opaque: the addon's tone map. */
+export interface NativeToneMap {
+  readonly toneMap: unique symbol;
+}
+
+/** What every pixel of a tone-mapped picture needs: see native/include/smhdr/tone_map.h. */
+export interface ToneMapTables {
+  /** Weights of RGB. */
+  readonly luminance: readonly number[];
+  /** The picture's primaries to sRGB's, row by row. */
+  readonly toSrgb: readonly number[];
+  readonly width: number;
+  readonly height: number;
+  readonly factor: number;
+  /** The guided filter at 1 / factor of the size. */
+  readonly slope: Float32Array;
+  readonly offset: Float32Array;
+  /** log2 display luminance at log2 luminance first + k / steps. */
+  readonly curve: Float64Array;
+  readonly first: number;
+  readonly steps: number;
+  readonly detail: number;
+  readonly saturation: number;
+  /** sRGB's codes, within 0 and 1, of light (k / n)^2; n + 2 of them. */
+  readonly encode: Float64Array;
 }
 
 /** Opaque: the addon's sampler. */

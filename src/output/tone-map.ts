@@ -1,5 +1,6 @@
 import { toSrgb } from "../bracket/transfer.js";
 import { rgbToRgb, rgbToXyz } from "../codec/chromaticities.js";
+import { type Addon, optionalAddon, type ToneMapTables } from "../engine/addon.js";
 import type { Image } from "../image.js";
 import { fastExp2, fastLog2 } from "./log-table.js";
 
@@ -26,51 +27,70 @@ export interface ToneMap {
  * it is; the curve is anchored on the scene's own average and percentiles. Colours keep their hue (the ratios of RGB to
  * luminance) and fade as they near white or the edge of the gamut. NaN and negative luminance become black.
  */
-export function prepareToneMap(image: Image & { readonly data: Float32Array }, options: ToneMapOptions = {}): ToneMap {
+export function prepareToneMap(
+  image: Image & { readonly data: Float32Array },
+  options: ToneMapOptions = {},
+  addon = optionalAddon() ?? null,
+): ToneMap {
   const { width, height, data } = image;
   const { exposure = 0, detail = 1, saturation = 1 } = options;
   const toSrgb = rgbToRgb(image.encoding.primaries, "srgb");
-  const [, , , red, green, blue] = rgbToXyz(image.encoding.primaries);
-  const luminance = (i: number) => red * data[i] + green * data[i + 1] + blue * data[i + 2];
-
-  const small = smallLogLuminance(width, height, luminance);
-  const curve = toneCurve(small.values, exposure);
-  const filter = guidedFilter(small);
-  const encode = srgbEncoder();
-  const [m0, m1, m2, m3, m4, m5, m6, m7, m8] = toSrgb;
-
+  const luminance = rgbToXyz(image.encoding.primaries).slice(3, 6);
+  const small = smallLogLuminance(image, luminance, addon);
+  const tables: ToneMapTables = {
+    ...{ luminance, toSrgb, width, height, detail, saturation },
+    factor: small.factor,
+    ...toneCurve(small.values, exposure),
+    ...guidedFilter(small),
+    encode: srgbTable,
+  };
+  if (!addon) return { width, height, rows: (y0, y1, out) => plainRows(tables, small, data, y0, y1, out) };
+  const map = addon.createToneMap(tables);
   return {
     width,
     height,
-    rows(y0, y1, out) {
-      const codes = out instanceof Uint8Array ? 255 : 65535;
-      const base = rowInterpolator(filter, small, width);
-      for (let y = y0, to = 0; y < y1; y++) {
-        const { slope, offset } = base(y);
-        for (let x = 0, i = 3 * y * width; x < width; x++, i += 3, to += 3) {
-          const y0 = luminance(i);
-          if (!(y0 > DARKEST)) {
-            out[to] = out[to + 1] = out[to + 2] = 0;
-            continue;
-          }
-          const log = fastLog2(y0 < BRIGHTEST ? y0 : BRIGHTEST);
-          const local = slope[x] * log + offset[x];
-          const target = shoulder(fastExp2(curve(local) + detail * (log - local)));
-          // Red, green and blue over luminance, in sRGB's primaries; then towards grey by `keep`.
-          const r = data[i] / y0;
-          const g = data[i + 1] / y0;
-          const b = data[i + 2] / y0;
-          const cr = m0 * r + m1 * g + m2 * b - 1;
-          const cg = m3 * r + m4 * g + m5 * b - 1;
-          const cb = m6 * r + m7 * g + m8 * b - 1;
-          const keep = keptChroma(target, Math.max(cr, cg, cb), Math.min(cr, cg, cb), saturation);
-          out[to] = encode(target * (1 + keep * cr)) * codes + 0.5;
-          out[to + 1] = encode(target * (1 + keep * cg)) * codes + 0.5;
-          out[to + 2] = encode(target * (1 + keep * cb)) * codes + 0.5;
-        }
-      }
-    },
+    rows: (y0, y1, out) => addon.toneMapRows(map, data.subarray(3 * y0 * width, 3 * y1 * width), y0, out),
   };
+}
+
+/** What the addon does, in JavaScript: several times slower. */
+function plainRows(
+  tables: ToneMapTables,
+  small: { readonly width: number; readonly height: number; readonly factor: number },
+  data: Float32Array,
+  y0: number,
+  y1: number,
+  out: Uint8Array | Uint16Array,
+): void {
+  const { width, detail, saturation, encode } = tables;
+  const [red, green, blue] = tables.luminance;
+  const [m0, m1, m2, m3, m4, m5, m6, m7, m8] = tables.toSrgb;
+  const codes = out instanceof Uint8Array ? 255 : 65535;
+  const base = rowInterpolator(tables, small, width);
+  for (let y = y0, to = 0; y < y1; y++) {
+    const { slope, offset } = base(y);
+    for (let x = 0, i = 3 * y * width; x < width; x++, i += 3, to += 3) {
+      const light = red * data[i] + green * data[i + 1] + blue * data[i + 2];
+      if (!(light > DARKEST)) {
+        out[to] = out[to + 1] = out[to + 2] = 0;
+        continue;
+      }
+      const log = fastLog2(light < BRIGHTEST ? light : BRIGHTEST);
+      const local = slope[x] * log + offset[x];
+      const target = shoulder(fastExp2(onCurve(tables, local) + detail * (log - local)));
+      // Red, green and blue over luminance, in sRGB's primaries; then towards grey by `keep`.
+      const r = data[i] / light;
+      const g = data[i + 1] / light;
+      const b = data[i + 2] / light;
+      const cr = m0 * r + m1 * g + m2 * b - 1;
+      const cg = m3 * r + m4 * g + m5 * b - 1;
+      const cb = m6 * r + m7 * g + m8 * b - 1;
+      const keep = keptChroma(target, Math.max(cr, cg, cb), Math.min(cr, cg, cb), saturation);
+      out[to] = encoded(encode, target * (1 + keep * cr)) * codes + 0.5;
+      out[to + 1] = encoded(encode, target * (1 + keep * cg)) * codes + 0.5;
+      out[to + 2] = encoded(encode, target * (1 + keep * cb)) * codes + 0.5;
+    }
+  }
 }
 
 /** The whole picture at once. */
@@ -95,21 +115,23 @@ const SMALL_SIZE = 1024;
 
 /** The mean of log2 luminance over squares of pixels; NaN where a square has no light at all. */
 function smallLogLuminance(
-  width: number,
-  height: number,
-  luminance: (i: number) => number,
+  { width, height, data }: Image & { readonly data: Float32Array },
+  weights: readonly number[],
+  addon: Addon | null,
 ): Plane & { factor: number } {
   const factor = Math.ceil(Math.max(width, height) / SMALL_SIZE);
   const [w, h] = [Math.ceil(width / factor), Math.ceil(height / factor)];
   const sums = new Float64Array(w * h);
   const counts = new Uint32Array(w * h);
-  for (let y = 0, i = 0; y < height; y++) {
+  const [red, green, blue] = weights;
+  if (addon) addon.sumLogLuminance(data, width, 0, weights, factor, sums, counts);
+  for (let y = 0, i = 0; y < height && !addon; y++) {
     const row = Math.floor(y / factor) * w;
     for (let x = 0; x < width; x++, i += 3) {
-      const value = luminance(i);
-      if (!(value > DARKEST)) continue;
+      const light = red * data[i] + green * data[i + 1] + blue * data[i + 2];
+      if (!(light > DARKEST)) continue;
       const cell = row + Math.floor(x / factor);
-      sums[cell] += fastLog2(value < BRIGHTEST ? value : BRIGHTEST);
+      sums[cell] += fastLog2(light < BRIGHTEST ? light : BRIGHTEST);
       counts[cell]++;
     }
   }
@@ -127,9 +149,9 @@ const BLACK = Math.log2(0.006);
  * so where the scene is mostly dark or mostly bright (Reinhard and others, 2002, by the picture's own range); around it
  * the slope is nearly one; what the display cannot hold above and below is compressed ever more towards the ends.
  */
-function toneCurve(logs: Float32Array, exposure: number): (log: number) => number {
+function toneCurve(logs: Float32Array, exposure: number): Pick<ToneMapTables, "curve" | "first" | "steps"> {
   const sorted = logs.filter((value) => !Number.isNaN(value)).sort();
-  if (sorted.length === 0) return () => GREY;
+  if (sorted.length === 0) return { curve: Float64Array.of(GREY, GREY), first: 0, steps: 1 };
   const at = (fraction: number) => sorted[Math.round(fraction * (sorted.length - 1))];
   const [low, high] = [at(0.01), at(0.995)];
   const middle = sorted.subarray(Math.floor(sorted.length * 0.02), Math.ceil(sorted.length * 0.98));
@@ -142,15 +164,17 @@ function toneCurve(logs: Float32Array, exposure: number): (log: number) => numbe
   const up = side(high - average, WHITE - grey);
   const down = side(average - low, grey - BLACK);
   const exact = (distance: number) => grey + (distance >= 0 ? up(distance) : -down(-distance));
-  const table = Float64Array.from({ length: 2 * CURVE_STOPS * CURVE_STEPS + 2 }, (_, i) =>
+  const curve = Float64Array.from({ length: 2 * CURVE_STOPS * CURVE_STEPS + 2 }, (_, i) =>
     exact(i / CURVE_STEPS - CURVE_STOPS),
   );
-  const last = table.length - 2;
-  return (log) => {
-    const at = (log - average + CURVE_STOPS) * CURVE_STEPS;
-    const step = at > 0 ? (at < last ? Math.floor(at) : last) : 0;
-    return table[step] + (at - step) * (table[step + 1] - table[step]);
-  };
+  return { curve, first: average - CURVE_STOPS, steps: CURVE_STEPS };
+}
+
+function onCurve({ curve, first, steps }: ToneMapTables, log: number): number {
+  const at = (log - first) * steps;
+  const last = curve.length - 2;
+  const step = at > 0 ? (at < last ? Math.floor(at) : last) : 0;
+  return curve[step] + (at - step) * (curve[step + 1] - curve[step]);
 }
 
 /** The curve's table: so many stops to either side of the average, and steps a stop. */
@@ -275,16 +299,13 @@ function rowInterpolator(
 
 const ENCODER_SIZE = 4096;
 
-/** Linear [0, 1] to sRGB's [0, 1], from a table over the square root (which makes it nearly a straight line). */
-function srgbEncoder(): (linear: number) => number {
-  const table = Float64Array.from({ length: ENCODER_SIZE + 2 }, (_, i) => {
-    return toSrgb((i / ENCODER_SIZE) ** 2);
-  });
-  return (linear) => {
-    if (!(linear > 0)) return 0;
-    if (linear >= 1) return 1;
-    const at = Math.sqrt(linear) * ENCODER_SIZE;
-    const first = Math.floor(at);
-    return table[first] + (at - first) * (table[first + 1] - table[first]);
-  };
+/** sRGB's codes of light (k / 4096)^2: over the square root they are nearly a straight line. */
+const srgbTable = Float64Array.from({ length: ENCODER_SIZE + 2 }, (_, i) => toSrgb((i / ENCODER_SIZE) ** 2));
+
+function encoded(table: Float64Array, light: number): number {
+  if (!(light > 0)) return 0;
+  if (light >= 1) return 1;
+  const at = Math.sqrt(light) * ENCODER_SIZE;
+  const first = Math.floor(at);
+  return table[first] + (at - first) * (table[first + 1] - table[first]);
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { optionalAddon } from "../../src/engine/addon.js";
 import type { Image } from "../../src/image.js";
 import { prepareToneMap, type ToneMapOptions, toneMap } from "../../src/output/tone-map.js";
 import { someRadiance } from "./radiance.js";
@@ -30,6 +31,46 @@ test("strips give what the whole gives", () => {
     map.rows(y0, y1, strip);
     assert.deepEqual(strip, whole.slice(y0 * 1500 * 3, y1 * 1500 * 3));
   }
+});
+
+test("with and without the addon the codes are the same, or next to each other", (t) => {
+  const addon = optionalAddon();
+  if (!addon) return t.skip("no addon here");
+  for (const [width, height] of [
+    [1, 1],
+    [7, 3],
+    [64, 48],
+    [1500, 40],
+    [3, 2100],
+  ]) {
+    const radiance = someRadiance(width, height);
+    for (let i = 0; i < radiance.data.length; i += 101) radiance.data[i] = [Number.NaN, -1, 0, 1e30, 1e-30][i % 5];
+    for (const primaries of ["srgb", "display-p3"] as const)
+      for (const options of [{}, { exposure: 1.5, detail: 0.6, saturation: 1.4 }])
+        for (const Codes of [Uint8Array, Uint16Array]) {
+          const image = { ...radiance, encoding: { ...radiance.encoding, primaries } };
+          const [plain, native] = [null, addon].map((given) => {
+            const map = prepareToneMap(image, options, given);
+            const out = new Codes(width * height * 3);
+            const middle = height >> 1;
+            map.rows(0, middle, out.subarray(0, 3 * width * middle));
+            map.rows(middle, height, out.subarray(3 * width * middle));
+            return out;
+          });
+          let off = 0;
+          for (const [i, code] of plain.entries()) {
+            assert.ok(
+              Math.abs(native[i] - code) <= (Codes === Uint8Array ? 1 : 2),
+              `${width} x ${height}, ${i}: ${native[i]}, ${code}`,
+            );
+            if (native[i] !== code) off++;
+          }
+          if (Codes === Uint8Array) assert.ok(off <= 1 + plain.length / 1000, `${off} of ${plain.length} differ`);
+        }
+  }
+  const small = prepareToneMap(someRadiance(8, 4), {}, addon);
+  for (const call of [() => small.rows(0, 2, new Uint8Array(47)), () => small.rows(3, 5, new Uint8Array(48))])
+    assert.throws(call, { code: "INVALID_ARGUMENT" });
 });
 
 test("the picture does not depend on the unit of light", () => {
