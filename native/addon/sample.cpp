@@ -20,7 +20,8 @@ using Handle = Napi::External<std::shared_ptr<Sampler>>;
 
 [[noreturn]] void refuse(Napi::Env env, std::string message) { throw to_js(env, invalid_argument(std::move(message))); }
 
-std::vector<float> floats(const Napi::Value& value) {
+std::vector<float> floats(Napi::Env env, const Napi::Value& value) {
+  if (!is(value, napi_float32_array)) refuse(env, "transfer and curve: expected a Float32Array.");
   const Napi::Float32Array given = value.As<Napi::Float32Array>();
   return {given.Data(), given.Data() + given.ElementLength()};
 }
@@ -33,8 +34,8 @@ Napi::Value create_sampler(const Napi::CallbackInfo& info) {
   options.width = given.Get("width").As<Napi::Number>().Int64Value();
   options.height = given.Get("height").As<Napi::Number>().Int64Value();
   options.depth = depth_of(given.Get("depth").As<Napi::String>());
-  options.transfer = floats(given.Get("transfer"));
-  options.curve = floats(given.Get("curve"));
+  options.transfer = floats(env, given.Get("transfer"));
+  options.curve = floats(env, given.Get("curve"));
   options.gain = given.Get("gain").As<Napi::Number>().FloatValue();
   options.scale = given.Get("scale").As<Napi::Number>().FloatValue();
   if (const Napi::Value alignment = given.Get("alignment"); alignment.IsArray()) {

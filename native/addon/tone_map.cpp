@@ -1,8 +1,9 @@
-// Tone mapping for JS: short strips of rows, at once, without a task.
+// Tone mapping for JS: rows at once, without a task.
 #include "smhdr/tone_map.h"
 
 #include <cmath>
 #include <memory>
+#include <utility>
 
 #include "parts.h"
 #include "typed_array.h"
@@ -16,7 +17,8 @@ using Handle = Napi::External<ToneMap>;
 [[noreturn]] void refuse(Napi::Env env, const char* message) { throw to_js(env, invalid_argument(message)); }
 
 template <typename Array, typename T>
-std::vector<T> copied(const Napi::Value& value) {
+std::vector<T> copied(const Napi::Value& value, napi_typedarray_type type) {
+  if (!is(value, type)) return {};  // too short
   const Array given = value.As<Array>();
   return {given.Data(), given.Data() + given.ElementLength()};
 }
@@ -59,21 +61,23 @@ Napi::Value create(const Napi::CallbackInfo& info) {
   auto map = std::make_unique<ToneMap>();
   map->luminance = numbers<3>(given.Get("luminance"));
   map->to_srgb = numbers<9>(given.Get("toSrgb"));
-  map->width = int64_t(number("width")), map->height = int64_t(number("height"));
-  map->factor = int64_t(number("factor"));
-  map->slope = copied<Napi::Float32Array, float>(given.Get("slope"));
-  map->offset = copied<Napi::Float32Array, float>(given.Get("offset"));
-  map->curve = copied<Napi::Float64Array, double>(given.Get("curve"));
-  map->encode = copied<Napi::Float64Array, double>(given.Get("encode"));
+  for (const auto& [name, side] :
+       {std::pair{"width", &map->width}, {"height", &map->height}, {"factor", &map->factor}}) {
+    const double value = number(name);
+    if (!(value >= 1 && value <= 0x1p31)) refuse(env, "createToneMap: expected a picture and a factor of 1 to 2^31.");
+    *side = int64_t(value);
+  }
+  map->slope = copied<Napi::Float32Array, float>(given.Get("slope"), napi_float32_array);
+  map->offset = copied<Napi::Float32Array, float>(given.Get("offset"), napi_float32_array);
+  map->curve = copied<Napi::Float64Array, double>(given.Get("curve"), napi_float64_array);
+  map->encode = copied<Napi::Float64Array, double>(given.Get("encode"), napi_float64_array);
   map->first = number("first"), map->steps = number("steps");
   map->detail = number("detail"), map->saturation = number("saturation");
-  const int64_t most = int64_t(1) << 31;
-  if (map->width < 1 || map->height < 1 || map->width > most || map->height > most || map->factor < 1)
-    refuse(env, "createToneMap: expected a picture and a factor of at least 1.");
   map->small_width = (map->width + map->factor - 1) / map->factor;
   map->small_height = (map->height + map->factor - 1) / map->factor;
   if (int64_t(map->slope.size()) != map->small_width * map->small_height || map->offset.size() != map->slope.size() ||
-      map->curve.size() < 2 || map->encode.size() < 3 || !std::isfinite(map->first) || !(map->steps > 0))
+      map->curve.size() < 2 || map->encode.size() < 3 || !std::isfinite(map->first) || !(map->steps > 0) ||
+      !std::isfinite(map->steps) || !std::isfinite(map->detail) || !std::isfinite(map->saturation))
     refuse(env, "createToneMap: expected a slope and an offset for every square, and tables of at least a step.");
   return Handle::New(env, map.release(), [](Napi::Env, ToneMap* held) { delete held; });
 }

@@ -165,7 +165,7 @@ Plane finer(const Plane& coarse, int64_t width, int64_t height, ThreadPool& pool
   const int64_t last = coarse.width - 1;
   for_rows(height, pool, [&](int64_t y) {
     const int64_t near = std::min(y / 2, coarse.height - 1);
-    const int64_t far = std::clamp<int64_t>(y % 2 ? near + 1 : near - 1, 0, coarse.height - 1);
+    const int64_t far = std::clamp<int64_t>(y % 2 ? y / 2 + 1 : y / 2 - 1, 0, coarse.height - 1);
     const float *own = coarse.row(near), *other = coarse.row(far);
     std::vector<float> mixed(coarse.width);
     for (int64_t x = 0; x <= last; ++x) mixed[x] = 1.5f * own[x] + 0.5f * other[x];

@@ -34,10 +34,9 @@ void append(std::vector<Run>& runs, const Run& run) {
 
 std::vector<Run> medians(const Plane& picture, const Plane& other, ThreadPool& pool) {
   const auto level = [](float v) { return std::clamp<int64_t>(int64_t(v * kLevels), 0, kLevels - 1); };
-  std::vector<std::vector<uint32_t>> parts(pool.threads());
+  std::vector<std::vector<uint32_t>> parts(pool.threads(), std::vector<uint32_t>(kLevels * kLevels));
   for_rows_on(picture.height, pool, [&](int64_t y, int thread) {
     std::vector<uint32_t>& part = parts[thread];
-    part.resize(kLevels * kLevels);
     const float *a = picture.row(y), *b = other.row(y);
     for (int64_t x = 0; x < picture.width; ++x) ++part[level(a[x]) * kLevels + level(b[x])];
   });

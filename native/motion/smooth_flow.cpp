@@ -119,12 +119,11 @@ class Band {
 
 void smooth_flow(const Plane& from, const Plane& dx, const Plane& dy, const Plane& to, Flow& flow, ThreadPool& pool) {
   Flow other{Plane(from.width, from.height), Plane(from.width, from.height)};
-  std::vector<std::unique_ptr<Band>> bands(pool.threads());
+  std::vector<Band> bands;
+  for (int thread = 0; thread < pool.threads(); ++thread) bands.emplace_back(from, dx, dy, to);
   for (int linearisation = 0; linearisation < kLinearisations; ++linearisation) {
     pool.parallel_for((from.height + kBand - 1) / kBand, [&](int64_t item, int thread) {
-      auto& band = bands[thread];
-      if (!band) band = std::make_unique<Band>(from, dx, dy, to);
-      band->relax(flow, other, item * kBand, std::min(from.height, (item + 1) * kBand));
+      bands[thread].relax(flow, other, item * kBand, std::min(from.height, (item + 1) * kBand));
     });
     std::swap(flow, other);
   }

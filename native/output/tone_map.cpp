@@ -27,7 +27,8 @@ double fast_log2(double value) {
 }
 
 double fast_exp2(double exponent) {
-  const double within = std::clamp(exponent, -126.0, 127.0), shifted = within + 126;
+  // What is no number counts as the least.
+  const double within = exponent > -126 ? std::min(exponent, 127.0) : -126.0, shifted = within + 126;
   const int whole = int(shifted);
   const double at = (shifted - whole) * kSteps;
   const int step = int(at);
@@ -51,6 +52,7 @@ double kept_chroma(double light, double most, double least, double saturation) {
   double keep = saturation * (1 - 0.5 * near_white * near_white);
   if (most > 0) {
     const double room = (1 / light - 1) / most;
+    if (!(room > 0)) return 0;
     if (!(keep < 0.7 * room)) keep = 0.7 * room + 0.3 * room * (1 - fast_exp((0.7 * room - keep) / (0.3 * room)));
   }
   return keep * least < -1 ? -1 / least : keep;

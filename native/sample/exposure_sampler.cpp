@@ -55,6 +55,7 @@ Result<ExposureSampler> ExposureSampler::create(SampleOptions o) {
   if (o.curve.size() != cpu::kCurveSteps + 2)
     return invalid_argument("curve: expected " + text(cpu::kCurveSteps + 2) + " values, got " + text(o.curve.size()) +
                             ".");
+  if (o.gain != 1 && !o.transfer.empty()) return invalid_argument("gain: expected 1 where there is a transfer.");
   if (!(o.gain > 0 && std::isfinite(o.gain)))
     return invalid_argument("gain: expected more than 0, got " + text(o.gain) + ".");
   if (!(o.scale > 0 && std::isfinite(o.scale)))
@@ -94,6 +95,7 @@ Result<RowSpan> ExposureSampler::source_rows(const SampleRegion& r) const {
       const double w = h[6] * double(x) + h[7] * double(y) + h[8];
       if (!(w > 0)) return RowSpan{0, e.height};
       const double at = (h[3] * double(x) + h[4] * double(y) + h[5]) / w;
+      if (!std::isfinite(at)) return RowSpan{0, e.height};
       low = std::min(low, at), high = std::max(high, at);
     }
   const double last = double(e.height - 1);

@@ -19,9 +19,9 @@ export function fastLog2(value: number): number {
   return (all >> 23) - 127 + low + ((all & 2047) / 2048) * (mantissas[step + 1] - low);
 }
 
-/** 2^exponent, for exponents from -126 to 127; relatively off by less than 1e-8. */
+/** 2^exponent, for exponents from -126 to 127; relatively off by less than 1e-8. What is no number counts as the least. */
 export function fastExp2(exponent: number): number {
-  const within = exponent > MOST ? MOST : exponent < LEAST ? LEAST : exponent;
+  const within = exponent > LEAST ? Math.min(exponent, MOST) : LEAST;
   const whole = Math.floor(within);
   const at = (within - whole) * STEPS;
   const step = Math.floor(at);

@@ -161,8 +161,8 @@ function toneCurve(logs: Float32Array, exposure: number): Pick<ToneMapTables, "c
   // A scene with far highlights is shown a little darker, to leave them room.
   const highlights = Math.min(6, Math.max(0, high - average - (WHITE - GREY)));
   const grey = GREY + balance - 0.11 * highlights + exposure;
-  const up = side(high - average, WHITE - grey);
-  const down = side(average - low, grey - BLACK);
+  const up = side(high - average, Math.max(LEAST_ROOM, WHITE - grey));
+  const down = side(average - low, Math.max(LEAST_ROOM, grey - BLACK));
   const exact = (distance: number) => grey + (distance >= 0 ? up(distance) : -down(-distance));
   const curve = Float64Array.from({ length: 2 * CURVE_STOPS * CURVE_STEPS + 2 }, (_, i) =>
     exact(i / CURVE_STEPS - CURVE_STOPS),
@@ -182,6 +182,8 @@ const CURVE_STOPS = 64;
 const CURVE_STEPS = 256;
 
 const MIDDLE_SLOPE = 0.95;
+/** Stops for what is brighter, or darker, than the average where the exposure asked for leaves none. */
+const LEAST_ROOM = 0.1;
 
 /**
  * Brings distances of 0 to `range` stops into 0 to `room`: a straight line of the middle slope where that fits, else
@@ -205,6 +207,7 @@ function keptChroma(luminance: number, most: number, least: number, saturation: 
   if (most > 0) {
     // A soft approach to the gamut's edge, so that bright colours do not all end on it.
     const room = (1 / luminance - 1) / most;
+    if (!(room > 0)) return 0;
     keep = keep < 0.7 * room ? keep : 0.7 * room + 0.3 * room * (1 - Math.exp((0.7 * room - keep) / (0.3 * room)));
   }
   return keep * least < -1 ? -1 / least : keep;

@@ -93,10 +93,19 @@ function checkRadiance(radiance: Radiance): void {
   if (encoding?.transfer !== "linear") fail(`encoding.transfer must be "linear"; got ${shown(encoding?.transfer)}`);
 }
 
-function checkOptions({ bitDepth, quality, precision, compression }: WriteOptions): void {
+/** Of a tone map's exposure, and more than its other options have use for. */
+const MOST_STOPS = 20;
+
+function checkOptions({ bitDepth, quality, precision, compression, toneMap = {} }: WriteOptions): void {
   const fail = (what: string): never => {
     throw new SmhdrError("INVALID_ARGUMENT", `Option ${what}.`);
   };
+  for (const name of ["exposure", "detail", "saturation"] as const) {
+    const value = toneMap[name];
+    const least = name === "exposure" ? -MOST_STOPS : 0;
+    if (value !== undefined && !(value >= least && value <= MOST_STOPS))
+      fail(`toneMap.${name} must be ${least} to ${MOST_STOPS}; got ${value}`);
+  }
   if (bitDepth !== undefined && bitDepth !== 8 && bitDepth !== 16) fail(`bitDepth must be 8 or 16; got ${bitDepth}`);
   if (quality !== undefined && !(quality >= 1 && quality <= 100)) fail(`quality must be 1 to 100; got ${quality}`);
   if (precision !== undefined && precision !== "half" && precision !== "float") {

@@ -199,7 +199,9 @@ async function reconstructPadded(
   for (;;) {
     try {
       checkRoom(size, engine, samplers.length, { ...options, padding: 1 });
-      return await reconstructTiles(size, samplers, engine, options, { pixelsAtOnce, room });
+      return await reconstructTiles(size, samplers, engine, options, { pixelsAtOnce, room }).finally(() =>
+        engine.clearSums(),
+      );
     } catch (error) {
       if (!engine.substitute || !(error instanceof SmhdrError && error.code === "OUT_OF_MEMORY")) throw error;
       pixelsAtOnce = Math.floor(Math.min(pixelsAtOnce, width * height) / 2);
@@ -335,7 +337,6 @@ async function reconstructTiles(
   );
   await Promise.all(lanes);
   if (stop.signal.aborted) throw failure;
-  engine.clearSums();
   return data;
 }
 

@@ -49,7 +49,7 @@ export class PlainSampler {
 
   /**
    * Cubic in the root of light, where edges are far less steep, within what the four nearest pixels say, as the merge
-   * does (native/ops/reference/radiance_merge.cpp); what the exposure did not see repeats its border.
+   * does (native/ops/reference/exposure_rows.cpp); what the exposure did not see repeats its border.
    */
   private readMoved(region: Region, h: readonly number[], out: Float32Array): void {
     const { pixels, exposureValue } = this.exposure;

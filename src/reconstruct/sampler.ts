@@ -1,6 +1,6 @@
 import type { Exposure, PixelStore } from "../bracket/bracket.js";
 import { transferTable } from "../bracket/transfer.js";
-import { loadAddon, optionalAddon, type SamplerOptions } from "../engine/addon.js";
+import { type Addon, loadAddon, optionalAddon, type SamplerOptions } from "../engine/addon.js";
 import { asSmhdrError, finishTask } from "../engine/task.js";
 import { gammaTable, muLawTable, radianceScale } from "./network-input.js";
 import { PlainSampler } from "./plain-sampler.js";
@@ -26,7 +26,7 @@ const BAND = 128;
 export function exposureSampler(exposure: Exposure, threads = 0, addon = optionalAddon() ?? null): Sampler {
   const { pixels, exposureValue, alignment } = exposure;
   if (addon)
-    return nativeSampler(pixels, { scale: radianceScale(exposureValue), alignment, curve: gammaTable, threads });
+    return nativeSampler(addon, pixels, { scale: radianceScale(exposureValue), alignment, curve: gammaTable, threads });
   const plain = new PlainSampler(exposure);
   return inBands(async (region, out) => plain.read(region, out));
 }
@@ -50,7 +50,7 @@ export function mergeSampler(
     encoding: { transfer: "linear", primaries: "srgb" },
     rows: (y0: number, y1: number) => data.subarray(y0 * width * 3, y1 * width * 3),
   } as const;
-  return nativeSampler(pixels, { gain: scale, curve: muLawTable, threads });
+  return nativeSampler(loadAddon(), pixels, { gain: scale, curve: muLawTable, threads });
 }
 
 type Readable = Pick<PixelStore, "width" | "height" | "depth" | "encoding" | "rows">;
@@ -62,9 +62,12 @@ interface NativeOptions extends Pick<SamplerOptions, "curve"> {
   readonly threads: number;
 }
 
-function nativeSampler(pixels: Readable, { threads, gain = 1, scale = 1, ...options }: NativeOptions): Sampler {
+function nativeSampler(
+  addon: Addon,
+  pixels: Readable,
+  { threads, gain = 1, scale = 1, ...options }: NativeOptions,
+): Sampler {
   const { width, height, depth } = pixels;
-  const addon = loadAddon();
   try {
     const sampler = addon.createSampler({
       width,

@@ -45,8 +45,19 @@ test("with and without the addon the codes are the same, or next to each other",
   ]) {
     const radiance = someRadiance(width, height);
     for (let i = 0; i < radiance.data.length; i += 101) radiance.data[i] = [Number.NaN, -1, 0, 1e30, 1e-30][i % 5];
+    // A lamp far above what is around it.
+    radiance.data.set([4e4, 9e4, 2e4], 3 * ((radiance.data.length / 6) | 0));
+    const looks = [
+      {},
+      { exposure: 1.5, detail: 0.6, saturation: 1.4 },
+      { saturation: 0 },
+      { exposure: 2.3 },
+      { exposure: -9, detail: 20 },
+      { exposure: 20 },
+      { exposure: Number.NaN },
+    ];
     for (const primaries of ["srgb", "display-p3"] as const)
-      for (const options of [{}, { exposure: 1.5, detail: 0.6, saturation: 1.4 }])
+      for (const options of looks)
         for (const Codes of [Uint8Array, Uint16Array]) {
           const image = { ...radiance, encoding: { ...radiance.encoding, primaries } };
           const [plain, native] = [null, addon].map((given) => {
@@ -76,6 +87,18 @@ test("with and without the addon the codes are the same, or next to each other",
 test("the picture does not depend on the unit of light", () => {
   const radiance = someRadiance(64, 64);
   assert.deepEqual(codes({ ...radiance, data: radiance.data.map((value) => value * 64) }), codes(radiance));
+});
+
+test("more exposure is brighter, far beyond what a display holds, and a hot pixel without colour is grey", () => {
+  const radiance = someRadiance(64, 48);
+  radiance.data.set([4e4, 9e4, 2e4], 3000);
+  const mean = (exposure: number) =>
+    Array.from(codes(radiance, { exposure })).reduce((sum, code) => sum + code, 0) / radiance.data.length;
+  const means = [-12, -6, -3, 0, 1, 2, 3, 6, 12].map(mean);
+  for (const [i, value] of means.slice(1).entries()) assert.ok(value >= means[i], `${means}`);
+  assert.ok(means[0] < 10 && means[8] > 240, `${means}`);
+  const grey = codes(radiance, { saturation: 0 }).subarray(3000, 3003);
+  assert.ok(grey[0] > 245 && grey[1] === grey[0] && grey[2] === grey[0], `${grey}`);
 });
 
 test("a ramp of 14 stops rises everywhere, from near black to near white", () => {

@@ -310,6 +310,20 @@ test("bad calls are told apart, and write nothing", async (t) => {
   await refused(exr, "INVALID_ARGUMENT", /precision/, {}, { precision: "double" });
   await refused(join(folder, "a.png"), "INVALID_ARGUMENT", /bitDepth/, {}, { bitDepth: 12 });
   await refused(join(folder, "a.jpg"), "INVALID_ARGUMENT", /quality/, {}, { quality: 0 });
+  await refused(
+    join(folder, "a.jpg"),
+    "INVALID_ARGUMENT",
+    /toneMap\.detail must be 0 to 20/,
+    {},
+    { toneMap: { detail: -1 } },
+  );
+  await refused(
+    join(folder, "a.jpg"),
+    "INVALID_ARGUMENT",
+    /toneMap\.exposure/,
+    {},
+    { toneMap: { exposure: Number.NaN } },
+  );
   const wide = { width: 16384, height: 1, data: new Float32Array(16384 * 3) };
   await refused(join(folder, "a.webp"), "UNSUPPORTED", /16383/, wide);
   assert.deepEqual(readdirSync(folder), []);

@@ -153,7 +153,8 @@ template <int Width>
 class MovedRoots {
  public:
   void begin() {
-    for (int64_t& row : row_) row = -1;
+    for (int64_t& row : row_) row = kNone;
+    first_ = 0;
   }
 
   /// `out`: three planes with room for a vector after Width values. The places are weighed; 0 where nothing is seen.
@@ -189,14 +190,15 @@ class MovedRoots {
   }
 
  private:
+  static constexpr int64_t kNone = INT64_MIN;
   static constexpr int kRows = 16, kSlack = 32, kSpan = Width + 3 * kSlack;
 
   /// Row y of the exposure, or the border's next to it.
   template <typename Decode>
   void decode_row(int64_t width, const ExposureRows& rows, int64_t y, Decode decode) {
     int64_t& there = row_[(y + kRows) % kRows];
-    if (there == y + 1) return;  // 0 and less lie above the exposure
-    there = y + 1;
+    if (there == y) return;
+    there = y;
     float(&plane)[3][kSpan + kLanes] = root_[(y + kRows) % kRows];
     const int64_t line = (clamp(y, rows.begin, rows.end - 1) - rows.begin) * width;
     const int low = static_cast<int>(clamp(-first_, 0, kSpan)),
@@ -240,7 +242,7 @@ class MovedRoots {
     }
   }
 
-  int64_t first_ = 0, row_[kRows];
+  int64_t first_, row_[kRows];
   alignas(64) float root_[kRows][3][kSpan + kLanes];
 };
 

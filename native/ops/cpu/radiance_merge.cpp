@@ -298,7 +298,7 @@ void radiance_merge(const MergeModel& m, const ExposureRows* rows, int64_t x0, i
                   reinterpret_cast<Row(*)[kRing][kSamplePlanes]>(samples),
                   reinterpret_cast<Row(*)[kRing][kEvidencePlanes]>(evidence),
                   reinterpret_cast<MovedRoots<kWidth>*>(moved)};
-  // The padding is read next to the outermost columns, never used: it only has to be numbers.
+  // The padding is read next to the outermost columns, never used.
   for (int64_t i = 0, floats = (moved - samples) / 4; i < floats; ++i) static_cast<float*>(scratch)[i] = 0;
   for (int i = 0; i < m.exposures; ++i) tile.moved[i].begin();
   const int64_t bottom = m.height - 1;
