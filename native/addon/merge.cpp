@@ -19,16 +19,7 @@ struct Merger {
 };
 using Handle = Napi::External<std::shared_ptr<Merger>>;
 
-[[noreturn]] void refuse(Napi::Env env, std::string message) { throw to_js(env, invalid_argument(std::move(message))); }
-
 std::shared_ptr<Merger> merger_of(const Napi::CallbackInfo& info) { return *info[0].As<Handle>().Data(); }
-
-Napi::Array to_pair(Napi::Env env, RowSpan span) {
-  Napi::Array pair = Napi::Array::New(env, 2);
-  pair.Set(0u, static_cast<double>(span.begin));
-  pair.Set(1u, static_cast<double>(span.end));
-  return pair;
-}
 
 /// createMerger({ width, height, depth, transfer, exposureValues, alignments, reference, device? }) -> handle
 Napi::Value create_merger(const Napi::CallbackInfo& info) {
@@ -46,10 +37,8 @@ Napi::Value create_merger(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < values.Length(); ++i) {
     MergeExposure exposure;
     exposure.exposure_value = values.Get(i).As<Napi::Number>();
-    if (const Napi::Value alignment = alignments.Get(i); alignment.IsArray()) {
-      exposure.alignment.emplace();
-      for (uint32_t k = 0; k < 9; ++k) (*exposure.alignment)[k] = alignment.As<Napi::Array>().Get(k).As<Napi::Number>();
-    }
+    if (const Napi::Value alignment = alignments.Get(i); alignment.IsArray())
+      exposure.alignment = numbers<9>(alignment);
     options.exposures.push_back(exposure);
   }
   if (given.Get("device").IsString()) options.device = given.Get("device").As<Napi::String>();
@@ -66,7 +55,8 @@ Napi::Value create_merger(const Napi::CallbackInfo& info) {
 /// mergerBands(handle) -> [y0, y1][]
 Napi::Value merger_bands(const Napi::CallbackInfo& info) {
   Napi::Array out = Napi::Array::New(info.Env());
-  for (const RowSpan& band : merger_of(info)->merger.analysis_bands()) out.Set(out.Length(), to_pair(info.Env(), band));
+  for (const RowSpan& band : merger_of(info)->merger.analysis_bands())
+    out.Set(out.Length(), to_pair(info.Env(), band.begin, band.end));
   return out;
 }
 
@@ -75,8 +65,10 @@ Napi::Value merger_source_rows(const Napi::CallbackInfo& info) {
   const auto merger = merger_of(info);
   const int64_t y0 = info[1].As<Napi::Number>().Int64Value(), y1 = info[2].As<Napi::Number>().Int64Value();
   Napi::Array out = Napi::Array::New(info.Env(), merger->exposures);
-  for (uint32_t i = 0; i < merger->exposures; ++i)
-    out.Set(i, to_pair(info.Env(), merger->merger.source_rows(static_cast<int>(i), y0, y1)));
+  for (uint32_t i = 0; i < merger->exposures; ++i) {
+    const RowSpan span = merger->merger.source_rows(static_cast<int>(i), y0, y1);
+    out.Set(i, to_pair(info.Env(), span.begin, span.end));
+  }
   return out;
 }
 
@@ -93,7 +85,7 @@ std::vector<ExposureRows> read_rows(const Napi::CallbackInfo& info, const Merger
     if (array.TypedArrayType() != type_of(merger.depth) || static_cast<int64_t>(array.ElementLength()) != samples)
       refuse(info.Env(), "rows: expected " + std::to_string(samples) + " samples of exposure " + std::to_string(i) +
                              " in the bracket's depth, got " + std::to_string(array.ElementLength()) + ".");
-    out.push_back({static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), span.begin, span.end});
+    out.push_back({data_of(array), span.begin, span.end});
     hold.push_back(array);
   }
   return out;

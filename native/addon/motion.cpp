@@ -82,18 +82,13 @@ Napi::Value reach(const Napi::CallbackInfo& info) {
   if (y0 < 0 || y1 <= y0 || (y1 - 1) / field.scale >= field.height)
     throw to_js(env, invalid_argument("rowsFollowed: expected rows of the photograph."));
   const RowRange range = rows_followed(field, y0, y1);
-  Napi::Array out = Napi::Array::New(env, 2);
-  out.Set(0u, double(range.from));
-  out.Set(1u, double(range.to));
-  return out;
+  return to_pair(env, range.from, range.to);
 }
 
 template <typename Sample>
 void follow_samples(const MotionView& field, bool linear, Napi::TypedArray in, Napi::TypedArray out, int64_t width,
                     int64_t in_first, int64_t out_first) {
-  const auto data = [](Napi::TypedArray array) {
-    return reinterpret_cast<Sample*>(static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset());
-  };
+  const auto data = [](Napi::TypedArray array) { return reinterpret_cast<Sample*>(data_of(array)); };
   const int64_t in_rows = int64_t(in.ElementLength()) / 3 / width, out_rows = int64_t(out.ElementLength()) / 3 / width;
   follow_rows(field, linear, PixelRows<const Sample>{data(in), width, in_first, in_rows},
               PixelRows<Sample>{data(out), width, out_first, out_rows});

@@ -15,8 +15,6 @@ struct SessionBox {
   std::shared_ptr<SharedSums> sums;  // recorded by `record: true`, used by later runs until recorded again or cleared
 };
 
-[[noreturn]] void refuse(Napi::Env env, const Error& error) { throw to_js(env, error); }
-
 /// createSession({ name: { shape, data } }, threads, "fp32" | "bf16", "cpu" | "cuda" | "cuda:1") ->
 /// { handle, width, stages, device }
 Napi::Value create_session(const Napi::CallbackInfo& info) {

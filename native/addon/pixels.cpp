@@ -13,8 +13,6 @@
 namespace smhdr::addon {
 namespace {
 
-[[noreturn]] void refuse(Napi::Env env, const char* message) { throw to_js(env, invalid_argument(message)); }
-
 /// proxyAdd(codes, table, width, y0, scale, sums): see smhdr/proxy.h. `codes` holds whole rows.
 Napi::Value proxy_add(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();

@@ -18,8 +18,6 @@ struct Sampler {
 };
 using Handle = Napi::External<std::shared_ptr<Sampler>>;
 
-[[noreturn]] void refuse(Napi::Env env, std::string message) { throw to_js(env, invalid_argument(std::move(message))); }
-
 std::vector<float> floats(Napi::Env env, const Napi::Value& value) {
   if (!is(value, napi_float32_array)) refuse(env, "transfer and curve: expected a Float32Array.");
   const Napi::Float32Array given = value.As<Napi::Float32Array>();
@@ -38,10 +36,8 @@ Napi::Value create_sampler(const Napi::CallbackInfo& info) {
   options.curve = floats(env, given.Get("curve"));
   options.gain = given.Get("gain").As<Napi::Number>().FloatValue();
   options.scale = given.Get("scale").As<Napi::Number>().FloatValue();
-  if (const Napi::Value alignment = given.Get("alignment"); alignment.IsArray()) {
-    options.alignment.emplace();
-    for (uint32_t k = 0; k < 9; ++k) (*options.alignment)[k] = alignment.As<Napi::Array>().Get(k).As<Napi::Number>();
-  }
+  if (const Napi::Value alignment = given.Get("alignment"); alignment.IsArray())
+    options.alignment = numbers<9>(alignment);
   const int64_t width = options.width;
   const PixelDepth depth = options.depth;
   Result<ExposureSampler> created = ExposureSampler::create(std::move(options));
@@ -66,10 +62,7 @@ RowSpan rows_of(const Napi::CallbackInfo& info, const Sampler& sampler, const Sa
 /// samplerRows(handle, region) -> [y0, y1]
 Napi::Value sampler_rows(const Napi::CallbackInfo& info) {
   const RowSpan span = rows_of(info, **info[0].As<Handle>().Data(), region_of(info[1]));
-  Napi::Array out = Napi::Array::New(info.Env(), 2);
-  out.Set(0u, double(span.begin));
-  out.Set(1u, double(span.end));
-  return out;
+  return to_pair(info.Env(), span.begin, span.end);
 }
 
 /// samplerRead(handle, region, rows, out, threads) -> task; `rows` holds samplerRows(handle, region) and no others,
@@ -86,8 +79,7 @@ Napi::Value sampler_read(const Napi::CallbackInfo& info) {
   if (!is(info[3], napi_float32_array) || !holds(info[3], region.width, region.height, 6))
     refuse(info.Env(), "out: expected 6 values for each pixel of the region.");
   Napi::Float32Array out = info[3].As<Napi::Float32Array>();
-  const ExposureRows rows{static_cast<const char*>(given.ArrayBuffer().Data()) + given.ByteOffset(), span.begin,
-                          span.end};
+  const ExposureRows rows{data_of(given), span.begin, span.end};
   return start_task(
       info.Env(), {info[2], info[3]}, info.Env().Undefined(),
       [sampler, region, rows, data = out.Data(), pool = shared_pool(info[4].As<Napi::Number>().Int32Value())](

@@ -14,20 +14,11 @@ namespace {
 
 using Handle = Napi::External<ToneMap>;
 
-[[noreturn]] void refuse(Napi::Env env, const char* message) { throw to_js(env, invalid_argument(message)); }
-
 template <typename Array, typename T>
 std::vector<T> copied(const Napi::Value& value, napi_typedarray_type type) {
   if (!is(value, type)) return {};  // too short
   const Array given = value.As<Array>();
   return {given.Data(), given.Data() + given.ElementLength()};
-}
-
-template <size_t Count>
-std::array<double, Count> numbers(const Napi::Value& value) {
-  std::array<double, Count> out{};
-  for (uint32_t i = 0; i < Count; ++i) out[i] = value.As<Napi::Array>().Get(i).As<Napi::Number>().DoubleValue();
-  return out;
 }
 
 /// sumLogLuminance(rgb, width, y0, weights, factor, sums, counts): see smhdr/tone_map.h. `rgb` holds whole rows.

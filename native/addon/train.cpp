@@ -13,8 +13,6 @@ struct TrainerBox {
   std::shared_ptr<Trainer> trainer;
 };
 
-[[noreturn]] void refuse(Napi::Env env, const Error& error) { throw to_js(env, error); }
-
 std::shared_ptr<Trainer> trainer_of(const Napi::CallbackInfo& info) {
   return info[0].As<Napi::External<TrainerBox>>().Data()->trainer;
 }
@@ -134,7 +132,7 @@ Napi::Value train_step(const Napi::CallbackInfo& info) {
 
 const struct {
   const char* name;
-  std::vector<float> TrainerState::* values;
+  std::vector<float> TrainerState::*values;
 } kParts[] = {{"parameters", &TrainerState::parameters},
               {"averages", &TrainerState::averages},
               {"first", &TrainerState::first},

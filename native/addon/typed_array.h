@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <array>
 #include <cstdint>
 #include <string>
 
@@ -19,6 +20,27 @@ inline bool holds(const Napi::Value& value, int64_t width, int64_t height, int64
   const int64_t length = int64_t(value.As<Napi::TypedArray>().ElementLength());
   return width >= 1 && height >= 1 && length % each == 0 && length / each % width == 0 &&
          length / each / width == height;
+}
+
+/// The first byte of a typed array.
+inline uint8_t* data_of(const Napi::TypedArray& array) {
+  return static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+}
+
+/// The first numbers of an array.
+template <size_t Count>
+std::array<double, Count> numbers(const Napi::Value& value) {
+  const Napi::Array given = value.As<Napi::Array>();
+  std::array<double, Count> out{};
+  for (uint32_t i = 0; i < Count; ++i) out[i] = given.Get(i).As<Napi::Number>().DoubleValue();
+  return out;
+}
+
+inline Napi::Array to_pair(Napi::Env env, int64_t first, int64_t second) {
+  Napi::Array pair = Napi::Array::New(env, 2);
+  pair.Set(0u, double(first));
+  pair.Set(1u, double(second));
+  return pair;
 }
 
 inline PixelDepth depth_of(const std::string& name) {

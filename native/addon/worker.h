@@ -6,6 +6,8 @@
 
 #include <functional>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "smhdr/progress.h"
@@ -16,6 +18,11 @@ namespace smhdr::addon {
 
 /// A JS Error whose `code` is one of src/errors.ts' codes.
 Napi::Error to_js(Napi::Env env, const Error& error);
+
+[[noreturn]] inline void refuse(Napi::Env env, const Error& error) { throw to_js(env, error); }
+[[noreturn]] inline void refuse(Napi::Env env, std::string message) {
+  refuse(env, invalid_argument(std::move(message)));
+}
 
 /// The process's one thread pool. `threads` <= 0 keeps the size it has (one per processor at first); another size
 /// rebuilds it. Call it on the main thread and hold the pointer while working.

@@ -33,18 +33,9 @@ Point map(const std::optional<std::array<double, 9>>& alignment, double x, doubl
 
 Status merge_on_processor(const MergeModel& m, int64_t y0, int64_t y1, std::span<const ExposureRows> rows, float* out,
                           ThreadPool& pool, const Progress& progress) {
-  cpu::MergeBlock kernel = cpu::generic::radiance_merge;
-  cpu::MergeScratch scratch_bytes = cpu::generic::radiance_merge_scratch;
-#if defined(SMHDR_HAS_AVX2)
-  if (cpu_isa() == CpuIsa::avx2) kernel = cpu::avx2::radiance_merge, scratch_bytes = cpu::avx2::radiance_merge_scratch;
-  if (cpu_isa() == CpuIsa::avx512)
-    kernel = cpu::avx512::radiance_merge, scratch_bytes = cpu::avx512::radiance_merge_scratch;
-#endif
-#if defined(SMHDR_HAS_NEON)
-  if (cpu_isa() == CpuIsa::neon) kernel = cpu::neon::radiance_merge, scratch_bytes = cpu::neon::radiance_merge_scratch;
-#endif
+  const cpu::MergeKernels kernels = cpu::merge_kernels(cpu_isa());
 
-  const int64_t bytes = (scratch_bytes(m) + 63) / 64 * 64;
+  const int64_t bytes = (kernels.scratch(m) + 63) / 64 * 64;
   struct Free {
     void operator()(void* p) const { ::operator delete (p, std::align_val_t{64}); }
   };
@@ -57,8 +48,8 @@ Status merge_on_processor(const MergeModel& m, int64_t y0, int64_t y1, std::span
   pool.parallel_for(across * down, [&](int64_t item, int thread) {
     if (progress.stop()) return;
     const int64_t x0 = item % across * cpu::kMergeColumns, from = y0 + item / across * kRowsPerItem;
-    kernel(m, rows.data(), x0, from, std::min(from + kRowsPerItem, y1), out + ((from - y0) * m.width + x0) * 3,
-           m.width * 3, static_cast<char*>(scratch.get()) + bytes * thread);
+    kernels.merge(m, rows.data(), x0, from, std::min(from + kRowsPerItem, y1), out + ((from - y0) * m.width + x0) * 3,
+                  m.width * 3, static_cast<char*>(scratch.get()) + bytes * thread);
   });
   if (progress.stop()) return Error{ErrorCode::cancelled, "Cancelled."};
   return {};

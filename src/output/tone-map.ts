@@ -38,13 +38,18 @@ export function prepareToneMap(
   const luminance = rgbToXyz(image.encoding.primaries).slice(3, 6);
   const small = smallLogLuminance(image, luminance, addon);
   const tables: ToneMapTables = {
-    ...{ luminance, toSrgb, width, height, detail, saturation },
+    luminance,
+    toSrgb,
+    width,
+    height,
     factor: small.factor,
+    detail,
+    saturation,
     ...toneCurve(small.values, exposure),
     ...guidedFilter(small),
     encode: srgbTable,
   };
-  if (!addon) return { width, height, rows: (y0, y1, out) => plainRows(tables, small, data, y0, y1, out) };
+  if (!addon) return { width, height, rows: (y0, y1, out) => plainRows(tables, data, y0, y1, out) };
   const map = addon.createToneMap(tables);
   return {
     width,
@@ -56,7 +61,6 @@ export function prepareToneMap(
 /** What the addon does, in JavaScript: several times slower. */
 function plainRows(
   tables: ToneMapTables,
-  small: { readonly width: number; readonly height: number; readonly factor: number },
   data: Float32Array,
   y0: number,
   y1: number,
@@ -66,7 +70,7 @@ function plainRows(
   const [red, green, blue] = tables.luminance;
   const [m0, m1, m2, m3, m4, m5, m6, m7, m8] = tables.toSrgb;
   const codes = out instanceof Uint8Array ? 255 : 65535;
-  const base = rowInterpolator(tables, small, width);
+  const base = rowInterpolator(tables);
   for (let y = y0, to = 0; y < y1; y++) {
     const { slope, offset } = base(y);
     for (let x = 0, i = 3 * y * width; x < width; x++, i += 3, to += 3) {
@@ -124,7 +128,7 @@ function smallLogLuminance(
   const sums = new Float64Array(w * h);
   const counts = new Uint32Array(w * h);
   const [red, green, blue] = weights;
-  if (addon) addon.sumLogLuminance(data, width, 0, weights, factor, sums, counts);
+  addon?.sumLogLuminance(data, width, 0, weights, factor, sums, counts);
   for (let y = 0, i = 0; y < height && !addon; y++) {
     const row = Math.floor(y / factor) * w;
     for (let x = 0; x < width; x++, i += 3) {
@@ -271,11 +275,9 @@ function boxMeanLine(
 }
 
 /** The filter's slope and offset along one full-size row, bilinear between the centres of the squares. */
-function rowInterpolator(
-  filter: GuidedFilter,
-  { width: w, height: h, factor }: { width: number; height: number; factor: number },
-  width: number,
-): (y: number) => { slope: Float32Array; offset: Float32Array } {
+function rowInterpolator(tables: ToneMapTables): (y: number) => { slope: Float32Array; offset: Float32Array } {
+  const { width, height, factor } = tables;
+  const [w, h] = [Math.ceil(width / factor), Math.ceil(height / factor)];
   const row = { slope: new Float32Array(width), offset: new Float32Array(width) };
   const column = { slope: new Float32Array(w), offset: new Float32Array(w) };
   const place = (full: number, count: number): [number, number, number] => {
@@ -290,7 +292,7 @@ function rowInterpolator(
   return (y) => {
     const [y0, y1, ty] = place(y, h);
     for (const name of ["slope", "offset"] as const) {
-      const source = filter[name];
+      const source = tables[name];
       const between = column[name];
       for (let x = 0; x < w; x++) between[x] = source[y0 * w + x] * (1 - ty) + source[y1 * w + x] * ty;
       const out = row[name];

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/cpu_isa.h"
+#include "ops/cpu/by_isa.h"
 
 namespace smhdr::cpu {
 
@@ -87,18 +87,6 @@ extern const AlignKernels align_kernels;
 }
 
 /// Those of a set that this processor and build have.
-inline const AlignKernels& align_kernels(CpuIsa isa) {
-#if defined(SMHDR_HAS_AVX512)
-  if (isa == CpuIsa::avx512) return avx512::align_kernels;
-#endif
-#if defined(SMHDR_HAS_AVX2)
-  if (isa == CpuIsa::avx2) return avx2::align_kernels;
-#endif
-#if defined(SMHDR_HAS_NEON)
-  if (isa == CpuIsa::neon) return neon::align_kernels;
-#endif
-  (void)isa;
-  return generic::align_kernels;
-}
+inline const AlignKernels& align_kernels(CpuIsa isa) { return SMHDR_OF_ISA(isa, align_kernels); }
 
 }  // namespace smhdr::cpu

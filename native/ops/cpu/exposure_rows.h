@@ -23,8 +23,9 @@ struct FromCode16 {
   float operator()(const void* data, int64_t at) const { return table[static_cast<const uint16_t*>(data)[at]]; }
 };
 struct FromLinear {
+  float gain = 1;
   float operator()(const void* data, int64_t at) const {
-    return at_most(at_least(static_cast<const float*>(data)[at], 0.0f), 1.0f);  // NaN becomes 0
+    return at_most(at_least(static_cast<const float*>(data)[at] * gain, 0.0f), 1.0f);  // NaN becomes 0
   }
 };
 struct FromCurve {
@@ -37,9 +38,11 @@ struct FromCurve {
   }
 };
 
-/// Calls body(decode), decode(data, at) being the linear light of the sample at an index.
+/// Calls body(decode), decode(data, at) being the linear light of the sample at an index; `gain` is on values that are
+/// linear already.
 template <typename Body>
-SMHDR_INLINE void with_decode(PixelDepth depth, const float* table, int64_t table_size, const Body& body) {
+SMHDR_INLINE void with_decode(PixelDepth depth, const float* table, int64_t table_size, const Body& body,
+                              float gain = 1) {
   switch (depth) {
     case PixelDepth::uint8:
       body(FromCode8{table});
@@ -51,7 +54,7 @@ SMHDR_INLINE void with_decode(PixelDepth depth, const float* table, int64_t tabl
       if (table)
         body(FromCurve{table, table_size});
       else
-        body(FromLinear{});
+        body(FromLinear{gain});
   }
 }
 

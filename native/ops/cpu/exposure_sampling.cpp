@@ -7,13 +7,6 @@ namespace {
 
 constexpr int kWidth = kSampledColumns;
 
-struct FromScaled {
-  float gain;
-  float operator()(const void* data, int64_t at) const {
-    return at_most(at_least(static_cast<const float*>(data)[at] * gain, 0.0f), 1.0f);  // NaN becomes 0
-  }
-};
-
 template <typename Decode>
 void straight_roots(const SampledExposure& e, const ExposureRows& rows, const int32_t* columns, int64_t y,
                     float (&root)[3][kWidth + kLanes], Decode decode) {
@@ -51,10 +44,7 @@ void sample_rows(const SampledExposure& e, const ExposureRows& rows, const int32
       else
         straight_roots(e, rows, columns, lines[line], root, decode);
     };
-    if (e.depth == PixelDepth::float32 && !e.table)
-      read(FromScaled{e.gain});
-    else
-      with_decode(e.depth, e.table, e.table_size, read);
+    with_decode(e.depth, e.table, e.table_size, read, e.gain);
     const float* curve = e.curve;
     for (int c = 0; c < 3; ++c)
       for (int x = 0; x < kWidth; ++x) {

@@ -1,7 +1,7 @@
 // Exposures as the network reads them: six values a pixel, one copy of the kernel per instruction set.
 #pragma once
 
-#include "core/cpu_isa.h"
+#include "ops/cpu/by_isa.h"
 #include "smhdr/merge.h"
 
 namespace smhdr::cpu {
@@ -42,18 +42,6 @@ SMHDR_DECLARE(neon)
 #undef SMHDR_DECLARE
 
 /// That of a set that this processor and build have.
-inline SampleRows sample_rows(CpuIsa isa) {
-#if defined(SMHDR_HAS_AVX512)
-  if (isa == CpuIsa::avx512) return avx512::sample_rows;
-#endif
-#if defined(SMHDR_HAS_AVX2)
-  if (isa == CpuIsa::avx2) return avx2::sample_rows;
-#endif
-#if defined(SMHDR_HAS_NEON)
-  if (isa == CpuIsa::neon) return neon::sample_rows;
-#endif
-  (void)isa;
-  return generic::sample_rows;
-}
+inline SampleRows sample_rows(CpuIsa isa) { return SMHDR_OF_ISA(isa, sample_rows); }
 
 }  // namespace smhdr::cpu

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/cpu_isa.h"
+#include "ops/cpu/by_isa.h"
 
 namespace smhdr::cpu {
 
@@ -98,18 +98,6 @@ extern const MotionKernels motion_kernels;
 }
 
 /// Those of a set that this processor and build have.
-inline const MotionKernels& motion_kernels(CpuIsa isa) {
-#if defined(SMHDR_HAS_AVX512)
-  if (isa == CpuIsa::avx512) return avx512::motion_kernels;
-#endif
-#if defined(SMHDR_HAS_AVX2)
-  if (isa == CpuIsa::avx2) return avx2::motion_kernels;
-#endif
-#if defined(SMHDR_HAS_NEON)
-  if (isa == CpuIsa::neon) return neon::motion_kernels;
-#endif
-  (void)isa;
-  return generic::motion_kernels;
-}
+inline const MotionKernels& motion_kernels(CpuIsa isa) { return SMHDR_OF_ISA(isa, motion_kernels); }
 
 }  // namespace smhdr::cpu

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "merge/merge_model.h"
+#include "ops/cpu/by_isa.h"
 
 namespace smhdr::cpu {
 
@@ -26,5 +27,14 @@ SMHDR_DECLARE(avx2)
 SMHDR_DECLARE(avx512)
 SMHDR_DECLARE(neon)
 #undef SMHDR_DECLARE
+
+struct MergeKernels {
+  MergeBlock merge;
+  MergeScratch scratch;
+};
+/// Those of a set that this processor and build have.
+inline MergeKernels merge_kernels(CpuIsa isa) {
+  return {SMHDR_OF_ISA(isa, radiance_merge), SMHDR_OF_ISA(isa, radiance_merge_scratch)};
+}
 
 }  // namespace smhdr::cpu
