@@ -2,8 +2,11 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace smhdr {
@@ -19,9 +22,16 @@ struct ThreadPool::State {
   uint64_t generation = 0;
   int busy = 0;
   bool stopping = false;
+  std::exception_ptr failure;  // the first of this call; guarded by mutex
 
   void work(int thread) {
-    for (int64_t item; (item = next.fetch_add(1, std::memory_order_relaxed)) < items;) (*body)(item, thread);
+    try {
+      for (int64_t item; (item = next.fetch_add(1, std::memory_order_relaxed)) < items;) (*body)(item, thread);
+    } catch (...) {
+      next.store(items, std::memory_order_relaxed);
+      std::lock_guard lock(mutex);
+      if (!failure) failure = std::current_exception();
+    }
   }
 };
 
@@ -29,8 +39,9 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency());
   if (threads < 1) threads = 1;
   State* s = state_.get();
+  s->workers.reserve(threads - 1);
   for (int thread = 1; thread < threads; ++thread) {
-    s->workers.emplace_back([s, thread] {
+    const auto run = [s, thread] {
       uint64_t seen = 0;
       std::unique_lock lock(s->mutex);
       for (;;) {
@@ -42,7 +53,12 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
         lock.lock();
         if (--s->busy == 0) s->done.notify_one();
       }
-    });
+    };
+    try {
+      s->workers.emplace_back(run);
+    } catch (const std::system_error&) {
+      return;  // the process may have no more: those that started do the work
+    }
   }
 }
 
@@ -76,6 +92,7 @@ void ThreadPool::parallel_for(int64_t items, const std::function<void(int64_t, i
   s.work(0);
   std::unique_lock lock(s.mutex);
   s.done.wait(lock, [&] { return s.busy == 0; });
+  if (s.failure) std::rethrow_exception(std::exchange(s.failure, nullptr));
 }
 
 }  // namespace smhdr

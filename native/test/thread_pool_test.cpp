@@ -1,6 +1,7 @@
 #include "smhdr/thread_pool.h"
 
 #include <atomic>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -27,6 +28,28 @@ int main() {
     pool.parallel_for(500, [&](int64_t, int) { ++total; });
     other.join();
     CHECK(total == 1000);
+    // What a body throws reaches the caller, whichever thread threw, and the pool goes on.
+    for (int64_t bad : {0, 1, 250, 499}) {
+      std::atomic<int> running{0};
+      bool caught = false;
+      try {
+        pool.parallel_for(500, [&](int64_t item, int) {
+          ++running;
+          if (item == bad) {
+            --running;
+            throw std::bad_alloc();
+          }
+          std::this_thread::yield();
+          --running;
+        });
+      } catch (const std::bad_alloc&) {
+        caught = running == 0;
+      }
+      CHECK(caught);
+      std::atomic<int> after{0};
+      pool.parallel_for(500, [&](int64_t, int) { ++after; });
+      CHECK(after == 500);
+    }
   }
   return smhdr::test::finish();
 }

@@ -10,7 +10,8 @@ namespace smhdr {
 
 class ThreadPool {
  public:
-  /// `threads` <= 0 means one per available processor. The calling thread counts as one of them.
+  /// `threads` <= 0 means one per available processor. The calling thread counts as one of them. Fewer where the system
+  /// gives no more.
   explicit ThreadPool(int threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -20,7 +21,8 @@ class ThreadPool {
 
   /// Calls `body(item, thread)` for every item in [0, items), each exactly once, and returns when all are done.
   /// `thread` is in [0, threads()) and unique among concurrently running calls: use it to index scratch memory.
-  /// Not re-entrant: body must not call parallel_for on the same pool. Concurrent callers take turns.
+  /// Not re-entrant: body must not call parallel_for on the same pool. Concurrent callers take turns. What body throws
+  /// (std::bad_alloc) is thrown here once no call is left running; items that nobody had begun are left out then.
   void parallel_for(int64_t items, const std::function<void(int64_t item, int thread)>& body);
 
  private:
