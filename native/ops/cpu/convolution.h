@@ -51,6 +51,7 @@ template <int K, int R, typename Word, typename Epilogue>
 SMHDR_INLINE void convolution_block(const Word* weight, const float* bias, const Word* const rows[K], int in,
                                     int output, int column, Epilogue epilogue) {
   Vec sums[R][kColumns];
+  empty_registers();
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < kColumns; ++v) sums[r][v] = splat(bias[r]);

@@ -13,6 +13,7 @@ template <int R, typename Word, typename Start, typename Epilogue>
 SMHDR_INLINE void product_block(const Word* w, int64_t w_row, int64_t w_step, const Word* x, int64_t x_step, int depth,
                                 int output, int column, Start start, Epilogue epilogue) {
   Vec sums[R][kColumns];
+  empty_registers();
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8

@@ -66,6 +66,8 @@ static void normalise_pixels(const float* x, NormWeights weights, int channels, 
       return normalise_pixels_of<1>(x, weights, channels, count, out, pitch);
     case 3:
       return normalise_pixels_of<3>(x, weights, channels, count, out, pitch);
+    case 7:
+      return normalise_pixels_of<7>(x, weights, channels, count, out, pitch);
     default:
       return normalise_pixels_of<-1>(x, weights, channels, count, out, pitch);
   }

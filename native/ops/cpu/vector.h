@@ -70,6 +70,15 @@ SMHDR_INLINE Vec min(Vec a, Vec b) {
   return a < b ? a : b;
 #endif
 }
+/// Nothing stays in a vector register across this. Before a loop whose sums fill the sixteen there are: gcc else keeps
+/// constants of the code around it there, and spills a sum in the loop, which then waits for memory at every step.
+SMHDR_INLINE void empty_registers() {
+#if defined(__x86_64__) && !defined(__AVX512F__)
+  asm volatile("" ::
+                   : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                     "xmm12", "xmm13", "xmm14", "xmm15");
+#endif
+}
 /// Brings `bytes` from `p` towards the cache, to be there when the next piece of work begins.
 template <int Locality>
 SMHDR_INLINE void prefetch(const float* p, int64_t bytes) {
@@ -93,6 +102,10 @@ SMHDR_INLINE Vec load_part(const float* p, int n) {
 SMHDR_INLINE Vec load_part_or(const float* p, int n, Vec rest) {
 #if defined(__AVX512F__)
   return _mm512_mask_loadu_ps(rest, static_cast<__mmask16>((1u << n) - 1), p);
+#elif defined(__AVX2__)
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i some = _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane);
+  return _mm256_blendv_ps(rest, _mm256_maskload_ps(p, some), _mm256_castsi256_ps(some));
 #else
   for (int i = 0; i < n; ++i) rest[i] = p[i];
   return rest;
