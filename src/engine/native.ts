@@ -3,8 +3,8 @@ import { loadAddon, type NativeDevice } from "./addon.js";
 import type { Engine, Precision } from "./engine.js";
 import { finishTask } from "./task.js";
 
-/** What a forward pass holds for a pixel: four tensors of width C and six planes. */
-const liveFloats = (width: number) => 4 * width + 6;
+/** What a forward pass holds for a pixel: four tensors of width C; conv_end's outputs twice (3, with a prior 4), the local branch's three planes. */
+const liveFloats = (width: number) => 4 * width + 11;
 /** What goes in and comes out for a pixel. */
 const carriedFloats = (exposures: number) => 6 * exposures + 3;
 

@@ -100,13 +100,18 @@ SMHDR_INLINE void gram_rows(const float* left, const float* z, int64_t padded, i
     for (int i = 0; i < kLanes && column + i < channels; ++i) gram[(first + r) * channels + column + i] += sums[r][i];
 }
 
-/// gram += left z^T over `count` pixels, both with `padded` floats a pixel.
+/// gram += left z^T over `count` pixels, both with `padded` floats a pixel; of `upper` alone what is on the diagonal or
+/// above it, and some of what is below.
+template <bool upper = false>
 SMHDR_INLINE void gram_block(const float* left, const float* z, int64_t padded, int count, int channels, double* gram) {
   for (int column = 0; column < channels; column += kLanes) {
+    const int rows = upper && column + kLanes < channels ? column + kLanes : channels;
     int row = 0;
-    for (; row + 12 <= channels; row += 12) gram_rows<12>(left, z, padded, count, row, column, channels, gram);
-    for (; row + 4 <= channels; row += 4) gram_rows<4>(left, z, padded, count, row, column, channels, gram);
-    for (; row < channels; ++row) gram_rows<1>(left, z, padded, count, row, column, channels, gram);
+    for (; row < rows && row + 12 <= channels; row += 12)
+      gram_rows<12>(left, z, padded, count, row, column, channels, gram);
+    for (; row < rows && row + 4 <= channels; row += 4)
+      gram_rows<4>(left, z, padded, count, row, column, channels, gram);
+    for (; row < rows; ++row) gram_rows<1>(left, z, padded, count, row, column, channels, gram);
   }
 }
 
@@ -116,8 +121,10 @@ static void exposure_gram(const float* x, NormWeights weights, int channels, int
   for (int64_t start = 0; start < count; start += kGramTokens) {
     const int tokens = static_cast<int>(count - start < kGramTokens ? count - start : kGramTokens);
     normalise_pixels(x + start * channels, weights, channels, tokens, scratch, padded);
-    gram_block(scratch, scratch, padded, tokens, channels, gram);
+    gram_block<true>(scratch, scratch, padded, tokens, channels, gram);
   }
+  for (int row = 1; row < channels; ++row)
+    for (int column = 0; column < row; ++column) gram[row * channels + column] = gram[column * channels + row];
 }
 
 template <typename Word>
