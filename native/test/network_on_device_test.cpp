@@ -133,8 +133,10 @@ void test_session(const Device& device, const Case& c, Precision precision) {
 }
 
 void check_step(const Device& device, const Case& c, int step, const StepResult& a, const StepResult& b) {
+  // After a step the parameters differ: Adam moves one whose gradient is near zero by the whole rate, either way.
+  const double drift = step == 0 ? 2e-3 : 1e-2;
   const bool close = CHECK(std::fabs(a.loss - b.loss) < 1e-4 * a.loss) &&
-                     CHECK(std::fabs(a.gradient_norm - b.gradient_norm) < 2e-3 * a.gradient_norm) &&
+                     CHECK(std::fabs(a.gradient_norm - b.gradient_norm) < drift * a.gradient_norm) &&
                      CHECK(std::fabs(a.perceptual_loss - b.perceptual_loss) < 1e-4 * a.perceptual_loss);
   if (!close)
     std::printf("  %s, %s, step %d: loss %g not %g, gradient %g not %g\n", device.label, c.name, step, b.loss, a.loss,
