@@ -61,7 +61,8 @@ struct Picture {
 /// Composed convolutions against the convolutions one by one, the frame included.
 void test_composed(bool special) {
   ThreadPool pool(2);
-  for (auto [n, h, w, batch] : {std::tuple{3, 64, 72, 1}, {2, 72, 136, 2}, {6, 80, 64, 1}, {4, 64, 64, 1}, {5, 64, 72, 1}, {7, 64, 64, 1}}) {
+  for (auto [n, h, w, batch] :
+       {std::tuple{3, 64, 72, 1}, {2, 72, 136, 2}, {6, 80, 64, 1}, {4, 64, 64, 1}, {5, 64, 72, 1}, {7, 64, 64, 1}}) {
     const Model model = random_model(special, special ? n : 0);
     Picture picture(n, h, w, batch);
     const Composed composed(model.config, model.parameters, n);
@@ -80,8 +81,8 @@ void test_composed(bool special) {
   }
 }
 
-/// A learnt fold that picks exposures 0, 2, 4 of five, each in the published way, is the network of those three. Any other
-/// number of exposures is refused.
+/// A learnt fold that picks exposures 0, 2, 4 of five, each in the published way, is the network of those three. Any
+/// other number of exposures is refused.
 void test_fold() {
   const Model plain = random_model();
   Model folded = random_model(false, 5);
@@ -112,8 +113,8 @@ void test_fold() {
   CHECK(worst < 1e-4);
 }
 
-/// A network whose gate is open is its prior, the last exposure, with a tape or without; its reference is the middle one of
-/// the others. Without a fold that takes the prior in, it is refused.
+/// A network whose gate is open is its prior, the last exposure, with a tape or without; its reference is the middle
+/// one of the others. Without a fold that takes the prior in, it is refused.
 void test_prior() {
   Model model = random_model(true, 4);
   std::fill_n(model.parameters.at("conv_end.weight").data, 4 * 24 * 9, 0.0f);
@@ -134,7 +135,8 @@ void test_prior() {
                   way == 1 ? &tape : nullptr, way == 2 ? &composed : nullptr)
               .ok());
     double worst = 0;
-    for (size_t i = 0; i < expected.size(); ++i) worst = std::max(worst, std::abs(double(picture.result[i]) - expected[i]));
+    for (size_t i = 0; i < expected.size(); ++i)
+      worst = std::max(worst, std::abs(double(picture.result[i]) - expected[i]));
     CHECK(worst < 1e-6);
   }
   const auto short_of_one = Session::create(model.parameters, std::make_shared<ThreadPool>(1));
