@@ -183,8 +183,9 @@ void add_kernels(Bench& bench) {
       add(name + "/backward", 5 * C * kind.hidden, backward, [&kind](Field& f) { mlp_backward(f, kind); });
     }
     // The three of a masked hybrid attention block as one.
-    add("hybrid_block", 18 * C + 98 + 4 * C * C + 128 * C + 2 * C * 120, forward,
-        [](Field& f) { f.ops->hybrid_block({local(f), attention(f, 0), mlp(f, kMlps[0]), f.out()}); });
+    add("hybrid_block", 18 * C + 98 + 4 * C * C + 128 * C + 2 * C * 120, forward, [](Field& f) {
+      f.ops->hybrid_block({local(f), attention(f, 0), mlp(f, kMlps[0]), f.out()});
+    });
     add("convolution60", 9 * C * C, forward, [](Field& f) { convolution(f, "layers.0.conv", kWidth, Padding::zero); });
     add("convolution60/backward", 18 * C * C, backward,
         [](Field& f) { convolution_backward(f, "layers.0.conv", kWidth, Padding::zero); });
@@ -201,7 +202,8 @@ void add_kernels(Bench& bench) {
     add("exposure_attention/backward", 4 * C * C, backward, exposure_backward);
     // Mean, variance, scaling, gain: a multiply-add each.
     add("layer_norm", 4 * C, forward, [](Field& f) { f.ops->layer_norm(f.x(), f.norm(kBlock + "norm1"), f.out()); });
-    // Four logits and the prior's pixels read, radiance written; for a channel a quotient, a logarithm, a blend, a sigmoid.
+    // Four logits and the prior's pixels read, radiance written; for a channel a quotient, a logarithm, a blend, a
+    // sigmoid.
     add("prior", 3 * 22, 6 + 4 + 3, [](Field& f) { f.ops->prior({f.x(4), f.x(6), f.out(3)}); });
     add("prior/backward", 3 * 22, 6 + 4 + 2 * 3 + 4, [](Field& f) {
       f.ops->prior_backward({{f.x(4), f.x(6), f.out(3)}, f.x(3), f.out(4)});

@@ -23,12 +23,12 @@ bool cpu_has(CpuIsa isa);
 /// Cooper Lake and later).
 bool cpu_has_bf16();
 
-/// Whether they can be multiplied on the processor's matrix unit as well (AMX: Sapphire Rapids and later). Linux only. The first
-/// call asks the system for the unit, for the whole process; SMHDR_ISA=avx512 leaves it alone.
+/// Whether they can be multiplied on the processor's matrix unit as well (AMX: Sapphire Rapids and later). Linux only.
+/// The first call asks the system for the unit, for the whole process; SMHDR_ISA=avx512 leaves it alone.
 bool cpu_has_matrix_unit();
 
-/// Whether pairs of bfloat16 are multiplied faster than float32: a matrix unit does, and AMD's vectors nearly twice; those of
-/// Intel's (measured on Emerald Rapids) have half the rate.
+/// Whether pairs of bfloat16 are multiplied faster than float32: a matrix unit does, and AMD's vectors nearly twice;
+/// those of Intel's (measured on Emerald Rapids) have half the rate.
 bool cpu_gains_from_bf16();
 
 const char* cpu_isa_name(CpuIsa isa);

@@ -28,21 +28,21 @@ constexpr int64_t kPieces = 64;
 #if defined(__GNUC__)
 /// `steps` times `sum = next` for kSums independent sums. What the compiler must not know it is told by SMHDR_OPAQUE:
 /// it would compute equal sums once, and products of constants never.
-#define SMHDR_METER_LOOP(steps, Vec, a, b, next)                    \
-  Vec sums[kSums] = {};                                             \
-  _Pragma("GCC unroll 16") for (Vec& sum : sums) SMHDR_OPAQUE(sum); \
-  for (int64_t step = 0; step < (steps); ++step) {                  \
-    _Pragma("GCC unroll 16") for (Vec& sum : sums) sum = (next);    \
-    SMHDR_OPAQUE(a);                                                \
-    SMHDR_OPAQUE(b);                                                \
-  }                                                                 \
+#define SMHDR_METER_LOOP(steps, Vec, a, b, next)                     \
+  Vec sums[kSums] = {};                                              \
+  _Pragma("GCC unroll 16") for (Vec & sum : sums) SMHDR_OPAQUE(sum); \
+  for (int64_t step = 0; step < (steps); ++step) {                   \
+    _Pragma("GCC unroll 16") for (Vec & sum : sums) sum = (next);    \
+    SMHDR_OPAQUE(a);                                                 \
+    SMHDR_OPAQUE(b);                                                 \
+  }                                                                  \
   for (int i = 1; i < kSums; ++i) sums[0] = sums[0] + sums[i]
 
 #define SMHDR_MULTIPLY_ADDS(name, bytes, ...)              \
   __VA_ARGS__ float name(int64_t steps) {                  \
     typedef float Vec __attribute__((vector_size(bytes))); \
     Vec a = Vec{} + 0.999f, b = Vec{} + 1e-3f;             \
-    SMHDR_METER_LOOP(steps, Vec, a, b, sum * a + b);       \
+    SMHDR_METER_LOOP(steps, Vec, a, b, sum* a + b);        \
     return sums[0][0];                                     \
   }
 SMHDR_MULTIPLY_ADDS(multiply_adds_generic, 16)

@@ -12,7 +12,7 @@ constexpr int kMaxExposures = 16;
 /// How agreement is judged. Deviations count in units of their expected standard deviation.
 struct MergeTuning {
   float relative_tolerance = 0.08f;  // part of the radiance that two exposures may differ by: response, vignetting
-  float clip_tolerance = 0.35f;       // the same, more, next to a clipped value: curves end there
+  float clip_tolerance = 0.35f;      // the same, more, next to a clipped value: curves end there
   float edge_tolerance = 0.35f;      // part of the step between neighbours: misalignment of about a pixel
   float deviation_limit = 10.0f;     // a single pixel's deviation counts no more than this
   float independent_pixels = 12.0f;  // of the 49 in the window: neighbours' noise is correlated after demosaicing

@@ -1,9 +1,9 @@
-// What is linear in the network, as single convolutions. The extractor's three convolutions have nothing between them, nor
-// have conv_skip and conv_end, nor conv_after_body and conv_end: away from the image's frame, where each of them pads for
-// itself, they equal one convolution with a larger kernel, and few outputs are left of it:
-//   a slot of the body's input   = 7x7 of its exposure:   C/n outputs instead of C that are folded (C where the fold is learnt)
-//   conv_end(conv_skip(...))     = 11x11 of the reference: 3 outputs
-//   conv_end(conv_after_body(.)) = 5x5 of the body:        3 outputs
+// What is linear in the network, as single convolutions. The extractor's three convolutions have nothing between them,
+// nor have conv_skip and conv_end, nor conv_after_body and conv_end: away from the image's frame, where each of them
+// pads for itself, they equal one convolution with a larger kernel, and few outputs are left of it:
+//   a slot of the body's input   = 7x7 of its exposure:   C/n outputs instead of C that are folded (C where the fold is
+//   learnt) conv_end(conv_skip(...))     = 11x11 of the reference: 3 outputs conv_end(conv_after_body(.)) = 5x5 of the
+//   body:        3 outputs
 // The frame is computed convolution by convolution. Saves a sixth of all multiply-adds.
 #pragma once
 

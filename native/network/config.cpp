@@ -108,7 +108,8 @@ Result<NetworkConfig> NetworkConfig::infer(const ParameterMap& parameters) {
   if (const Shape* end = find("conv_end.weight", 4)) config.prior = (*end)[0] == 4;
   if (const Shape* shape = find("fold.weight", 4)) {
     if ((*shape)[0] < 1 || (*shape)[0] > config.width || (*shape)[2] < 1 || (*shape)[2] > 4096)
-      return invalid_argument("weights: fold.weight must be [slots, channels, exposures, width], not " + text(*shape) + ".");
+      return invalid_argument("weights: fold.weight must be [slots, channels, exposures, width], not " + text(*shape) +
+                              ".");
     config.slots = static_cast<int>((*shape)[0]);
     config.fold_exposures = static_cast<int>((*shape)[2]);
   }

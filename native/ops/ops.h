@@ -346,8 +346,8 @@ constexpr int shift_region(int at, int length) { return at < length - kWindow ? 
 
 std::unique_ptr<Ops> make_reference_ops();
 /// SIMD kernels on `pool`, which must outlive the ops. `isa` must be one the processor has (core/cpu_isa.h). bf16 is
-/// taken where `isa` is AVX-512 and cpu_has_bf16(): on the matrix unit where there is one and `matrix_unit` is true, and then
-/// for the products of the backward pass too; elsewhere all is fp32.
+/// taken where `isa` is AVX-512 and cpu_has_bf16(): on the matrix unit where there is one and `matrix_unit` is true,
+/// and then for the products of the backward pass too; elsewhere all is fp32.
 std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, CpuIsa isa = cpu_isa(), Precision precision = Precision::fp32,
                                   bool matrix_unit = true);
 

@@ -3,8 +3,8 @@
 
 namespace smhdr {
 
-/// Black is 1 / mu, below which the mu-law is all but linear; white is close enough to 1 to be exact to 8 bits, far enough
-/// to leave the sigmoid a slope.
+/// Black is 1 / mu, below which the mu-law is all but linear; white is close enough to 1 to be exact to 8 bits, far
+/// enough to leave the sigmoid a slope.
 constexpr double kPriorBlack = 1.0 / 5000, kPriorWhite = 1.0 / 200;
 
 }  // namespace smhdr

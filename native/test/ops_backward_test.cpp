@@ -110,7 +110,8 @@ std::vector<float> gains(int channels) { return random_values(channels, 0.2f, 1)
 void test_convolution(Shape s, int in, int out, Padding padding) {
   const int64_t pixels = int64_t{s.batch} * s.height * s.width;
   test({label("convolution", s, in),
-        {coarse(random_values(pixels * in)), coarse(random_values(int64_t{9} * in * out, 0.3f)), coarse(random_values(out))},
+        {coarse(random_values(pixels * in)), coarse(random_values(int64_t{9} * in * out, 0.3f)),
+         coarse(random_values(out))},
         pixels * out,
         [=](Ops& ops, const Values& p, float* to) {
           ops.convolution({view(p[0], s, in), p[1].data(), p[2].data(), padding, nullptr, false, view(to, s, out)});
@@ -331,7 +332,8 @@ int main() {
       test_mlp(s, channels, 2 * channels + 1, false);
       test_mlp(s, channels, channels, true);
     }
-    for (auto [channels, hidden] : {std::pair{60, 120}, {60, 240}, {24, 10}, {2, 2}}) test_mlp(s, channels, hidden, false);
+    for (auto [channels, hidden] : {std::pair{60, 120}, {60, 240}, {24, 10}, {2, 2}})
+      test_mlp(s, channels, hidden, false);
     for (int channels : {60, 12}) {
       test_local(s, channels);
       for (int exposures : {1, 3, 5, 7, 9})

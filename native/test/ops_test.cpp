@@ -79,17 +79,18 @@ void test_prior() {
       ops.prior_backward({args, {grad.data(), s.batch, s.height, s.width, 3}, {to, s.batch, s.height, s.width, 4}});
     });
   }
-  // By hand: the gate open, the prior with its black and white, and beyond white; half open, the mean of the logits; shut, the
-  // network's own.
-  const float prior[] = {0.35f, 0, 3, 9, 9, 9}, even[] = {0.5f, 0.5f, 0.5f, 9, 9, 9}, open[] = {1, 2, 3, 50}, half[] = {2, 0, -2, 0},
-              shut[] = {1, 0, -1, -50};
+  // By hand: the gate open, the prior with its black and white, and beyond white; half open, the mean of the logits;
+  // shut, the network's own.
+  const float prior[] = {0.35f, 0, 3, 9, 9, 9}, even[] = {0.5f, 0.5f, 0.5f, 9, 9, 9}, open[] = {1, 2, 3, 50},
+              half[] = {2, 0, -2, 0}, shut[] = {1, 0, -1, -50};
   const auto run = [&](const float* x, const float* from) {
     std::vector<float> out(3);
     make_reference_ops()->prior({{x, 1, 1, 1, 4}, {from, 1, 1, 1, 6}, {out.data(), 1, 1, 1, 3}});
     return out;
   };
   const auto given = run(open, prior), between = run(half, even), own = run(shut, prior);
-  CHECK(std::fabs(given[0] - 0.35) < 3e-3 && std::fabs(given[1] - 1.0 / 5000) < 1e-5 && std::fabs(given[2] - 0.995) < 1e-3);
+  CHECK(std::fabs(given[0] - 0.35) < 3e-3 && std::fabs(given[1] - 1.0 / 5000) < 1e-5 &&
+        std::fabs(given[2] - 0.995) < 1e-3);
   CHECK(std::fabs(between[0] - 0.731059) < 3e-3 && std::fabs(between[2] - 0.268941) < 3e-3);
   CHECK(std::fabs(own[0] - 0.731059) < 1e-6 && own[1] == 0.5f && std::fabs(own[2] - 0.268941) < 1e-6);
 }
@@ -104,12 +105,7 @@ void test_large_convolution() {
         const auto x = random_values(pixels * in);
         const float *weight = w(int64_t{kernel} * kernel * in * out), *bias = w(out);
         compare(label("large convolution", s, in), pixels * (out + 5), [&](Ops& ops, float* to) {
-          ConvolutionArgs args{{x.data(), s.batch, s.height, s.width, in},
-                               weight,
-                               bias,
-                               padding,
-                               nullptr,
-                               false,
+          ConvolutionArgs args{{x.data(), s.batch, s.height, s.width, in}, weight, bias, padding, nullptr, false,
                                {to + 2, s.batch, s.height, s.width, out}};
           args.kernel = kernel;
           args.out_pitch = out + 5;
@@ -194,10 +190,10 @@ void test_hybrid_block() {
       const NormWeights norm = w.norm(channels);
       HybridArgs args;
       args.local.weights = local_weights(w, norm, channels);
-      args.attention.weights = {norm,        w(3 * channels * channels), w(3 * channels), w(channels * channels),
-                                w(channels), w(225 * heads, 1.0f),       heads};
-      args.mlp.weights = {w.norm(channels),        w(hidden * channels), w(hidden),
-                          w(hidden * channels), w(channels),          hidden};
+      args.attention.weights = {
+          norm, w(3 * channels * channels), w(3 * channels), w(channels * channels), w(channels), w(225 * heads, 1.0f),
+          heads};
+      args.mlp.weights = {w.norm(channels), w(hidden * channels), w(hidden), w(hidden * channels), w(channels), hidden};
       args.mlp.residual = true;
       args.local.x = args.attention.x = {x.data(), s.batch, s.height, s.width, channels};
       for (int shift : {0, kShift})
@@ -221,7 +217,8 @@ void test_hybrid_block() {
 
 void test_attention() {
   for (Shape s : kWindows)
-    for (auto [channels, heads] : {std::pair{60, 6}, {24, 2}, {12, 2}, {40, 4}, {7, 7}, {9, 1}, {36, 1}, {40, 2}, {4, 2}}) {
+    for (auto [channels, heads] :
+         {std::pair{60, 6}, {24, 2}, {12, 2}, {40, 4}, {7, 7}, {9, 1}, {36, 1}, {40, 2}, {4, 2}}) {
       Weights w;
       const Tensor shape{nullptr, s.batch, s.height, s.width, channels};
       const auto x = random_values(shape.size()), mask = random_values(shape.pixels());
@@ -235,21 +232,24 @@ void test_attention() {
                                      heads};
       for (int shift : {0, kShift})
         for (MaskMode mode : {MaskMode::none, MaskMode::map, MaskMode::importance})
-          compare(label("window_attention", s, channels), shape.size(), [&](Ops& ops, float* to) {
-            AttentionArgs args;
-            args.x = {x.data(), s.batch, s.height, s.width, channels};
-            args.weights = weights;
-            args.shift = shift;
-            args.mask_mode = mode;
-            args.mask = mask.data();
-            args.out = {to, s.batch, s.height, s.width, channels};
-            if (mode == MaskMode::map) args.keep = keep.data();
-            if (mode == MaskMode::none) {  // in place
-              std::copy(x.begin(), x.end(), to);
-              args.x = args.out;
-            }
-            ops.window_attention(args);
-          }, kAttentionTolerance);
+          compare(
+              label("window_attention", s, channels), shape.size(),
+              [&](Ops& ops, float* to) {
+                AttentionArgs args;
+                args.x = {x.data(), s.batch, s.height, s.width, channels};
+                args.weights = weights;
+                args.shift = shift;
+                args.mask_mode = mode;
+                args.mask = mask.data();
+                args.out = {to, s.batch, s.height, s.width, channels};
+                if (mode == MaskMode::map) args.keep = keep.data();
+                if (mode == MaskMode::none) {  // in place
+                  std::copy(x.begin(), x.end(), to);
+                  args.x = args.out;
+                }
+                ops.window_attention(args);
+              },
+              kAttentionTolerance);
     }
 }
 

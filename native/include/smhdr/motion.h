@@ -33,8 +33,8 @@ struct MotionField {
 /// ends where it began) and longer than three quarters of a pixel of the field, in a region where details agree
 /// clearly better for it. Larger pictures than a megapixel are reduced first. Nothing is followed in pictures whose
 /// shorter side has fewer than 32 pixels. The result does not depend on the number of threads.
-/// Values that are no number count as black. Errors: invalid_argument (pictures of different sizes, channels not 1 or 3,
-/// a scale below 1, stops that are not finite, a singular homography), cancelled.
+/// Values that are no number count as black. Errors: invalid_argument (pictures of different sizes, channels not 1 or
+/// 3, a scale below 1, stops that are not finite, a singular homography), cancelled.
 Result<MotionField> find_motion(const AlignImage& reference, const AlignImage& exposure, double stops,
                                 const std::array<double, 9>& homography, int64_t scale, ThreadPool& pool,
                                 const Progress& progress = {});

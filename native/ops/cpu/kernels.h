@@ -156,7 +156,8 @@ const Kernels& kernels();
 namespace avx512_bf16 {
 const Kernels& kernels();
 }
-/// The same on the matrix unit, and the products in the backward of the attention, the MLP and the convolution's weights.
+/// The same on the matrix unit, and the products in the backward of the attention, the MLP and the convolution's
+/// weights.
 namespace amx {
 const Kernels& kernels();
 }

@@ -40,8 +40,9 @@ SMHDR_INLINE void each_token(const float* from, int channels, int count, Put put
 /// from [C][64] -> to [64][C].
 SMHDR_INLINE void to_token_major(const float* from, int channels, float* to) {
   each_token(
-      from, channels, kTokens, [&](int t, int c, Vec value, int n)
-                                   __attribute__((always_inline)) { store_some(to + t * channels + c, value, n); });
+      from, channels, kTokens, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {
+        store_some(to + t * channels + c, value, n);
+      });
 }
 
 /// Up to 64 consecutive pixels to [C][64]; what is beyond `count` repeats the last pixel, so that it stays finite.
@@ -53,10 +54,11 @@ SMHDR_INLINE void gather_tokens(const float* x, int channels, int count, float* 
 
 /// Pixels of `to` = from [C][64], plus `add` where not null.
 SMHDR_INLINE void scatter_tokens(const float* from, int channels, int count, const float* add, float* to) {
-  each_token(from, channels, count, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {
-    const int64_t at = int64_t{t} * channels + c;
-    store_some(to + at, add ? value + load_some(add + at, n) : value, n);
-  });
+  each_token(
+      from, channels, count, [&](int t, int c, Vec value, int n) __attribute__((always_inline)) {
+        const int64_t at = int64_t{t} * channels + c;
+        store_some(to + at, add ? value + load_some(add + at, n) : value, n);
+      });
 }
 
 /// Columns of a token-major operand of `outer_tokens`, padded to whole register blocks.
@@ -69,8 +71,8 @@ SMHDR_INLINE int padded_columns(int columns) {
 SMHDR_INLINE void to_padded_tokens(const float* from, int channels, float* to) {
   const int stride = padded_columns(channels);
   each_token(
-      from, channels, kTokens,
-      [&](int t, int c, Vec value, int) __attribute__((always_inline)) { store(to + t * stride + c, value); });
+      from, channels,
+      kTokens, [&](int t, int c, Vec value, int) __attribute__((always_inline)) { store(to + t * stride + c, value); });
   const int whole = (channels + kLanes - 1) / kLanes * kLanes;
   for (int t = 0; t < kTokens; ++t)
     for (int c = whole; c < stride; c += kLanes) store(to + t * stride + c, Vec{});

@@ -119,8 +119,8 @@ static void local_statistics(const LocalBranchArgs& args, const LocalPlan& plan,
     const float* const rows[3] = {ring(y - 1), ring(y), ring(y + 1)};
     float* keep = plan.features.data ? plan.features.at(b, y, x0) : nullptr;
     depthwise_row(
-        rows, taps, args.weights.depthwise1_bias, count, channels,
-        [&](int x, int c, int n, Vec value) __attribute__((always_inline)) {
+        rows, taps, args.weights.depthwise1_bias, count,
+        channels, [&](int x, int c, int n, Vec value) __attribute__((always_inline)) {
           store(totals + c, load(totals + c) + value);
           store(features + x * pitch + c, value);
           if (keep) store_some(keep + int64_t{x} * channels + c, value, n);
@@ -157,8 +157,8 @@ static void local_spatial(const LocalBranchWeights& weights, const LocalPlan& pl
 }
 
 /// Features of a row, `from_pitch` floats a pixel, times the sum of both gates, into pixels of padded pitch.
-SMHDR_INLINE void gate_row(const float* features, int64_t from_pitch, const float* gates, const float* spatial, int width, int channels,
-                           float* row) {
+SMHDR_INLINE void gate_row(const float* features, int64_t from_pitch, const float* gates, const float* spatial,
+                           int width, int channels, float* row) {
   const int64_t pitch = padded_pitch(channels);
   for_channels(
       channels, [&](int c, int n) __attribute__((always_inline)) {
@@ -196,9 +196,10 @@ static void local_rectangle(const LocalBranchArgs& args, const LocalPlan& plan, 
     const int64_t skip = (first - (x0 - 1)) * pitch;
     const float* const from[3] = {rows[0] + skip, rows[1] + skip, rows[2] + skip};
     depthwise_row(
-        from, taps1, args.weights.depthwise1_bias, last - first, channels,
-        [&](int x, int c, int, Vec value)
-            __attribute__((always_inline)) { store(features + x * pitch + c, value); });
+        from, taps1, args.weights.depthwise1_bias, last - first,
+        channels, [&](int x, int c, int, Vec value) __attribute__((always_inline)) {
+          store(features + x * pitch + c, value);
+        });
     gate_row(features, pitch, plan.gates + int64_t{b} * channels,
              plan.spatial + (int64_t{b} * height + y) * width + first, last - first, channels, row + skip);
   };
@@ -210,9 +211,10 @@ static void local_rectangle(const LocalBranchArgs& args, const LocalPlan& plan, 
     const float* const rows[3] = {ring(y - 3), ring(y - 2), ring(y - 1)};
     float* to = out + (y - 2 - y0) * stride;
     depthwise_row(
-        rows, taps2, args.weights.depthwise2_bias, x1 - x0, channels,
-        [&](int x, int c, int n, Vec value)
-            __attribute__((always_inline)) { store_some(to + int64_t{x} * channels + c, value, n); });
+        rows, taps2, args.weights.depthwise2_bias, x1 - x0,
+        channels, [&](int x, int c, int n, Vec value) __attribute__((always_inline)) {
+          store_some(to + int64_t{x} * channels + c, value, n);
+        });
   }
 }
 

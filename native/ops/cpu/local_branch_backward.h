@@ -25,8 +25,7 @@ SMHDR_INLINE void depthwise_weights_row(const float* grad, const float* const ro
 #pragma GCC unroll 9
           for (int k = 0; k < 9; ++k) sums[k] += g * load(rows[k / 3] + (x + k % 3) * pitch + c);
         }
-        for (int k = 0; k < 9; ++k)
-          store(grad_taps + k * pitch + c, load(grad_taps + k * pitch + c) + sums[k]);
+        for (int k = 0; k < 9; ++k) store(grad_taps + k * pitch + c, load(grad_taps + k * pitch + c) + sums[k]);
       });
 }
 

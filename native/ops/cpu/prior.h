@@ -32,37 +32,38 @@ SMHDR_INLINE void prior_pixels(const PriorArgs& args, int64_t first, int64_t cou
 }
 
 static void prior(const PriorArgs& args, int64_t first, int64_t count) {
-  prior_pixels(args, first, count, [&](int64_t at, int pixels, const Vec z[4], const Vec p[3])
-                   __attribute__((always_inline)) {
-    const Vec gate = sigmoid(z[3]);
-    for (int c = 0; c < 3; ++c) {
-      alignas(64) float out[kLanes];
-      store(out, sigmoid(z[c] + gate * (p[c] - z[c])));
-      for (int k = 0; k < pixels; ++k) args.out.data[(at + k) * 3 + c] = out[k];
-    }
-  });
+  prior_pixels(
+      args, first, count, [&](int64_t at, int pixels, const Vec z[4], const Vec p[3]) __attribute__((always_inline)) {
+        const Vec gate = sigmoid(z[3]);
+        for (int c = 0; c < 3; ++c) {
+          alignas(64) float out[kLanes];
+          store(out, sigmoid(z[c] + gate * (p[c] - z[c])));
+          for (int k = 0; k < pixels; ++k) args.out.data[(at + k) * 3 + c] = out[k];
+        }
+      });
 }
 
 static void prior_backward(const PriorBackwardArgs& args, int64_t first, int64_t count) {
-  prior_pixels(args.forward, first, count, [&](int64_t at, int pixels, const Vec z[4], const Vec p[3])
-                   __attribute__((always_inline)) {
-    const Vec gate = sigmoid(z[3]);
-    Vec grad_gate{};
-    alignas(64) float grads[4][kLanes];
-    for (int c = 0; c < 3; ++c) {
-      alignas(64) float out[kLanes] = {}, grad_out[kLanes] = {};
-      for (int k = 0; k < pixels; ++k) {
-        out[k] = args.forward.out.data[(at + k) * 3 + c];
-        grad_out[k] = args.grad_out.data[(at + k) * 3 + c];
-      }
-      const Vec o = load(out), grad = load(grad_out) * o * (1.0f - o);
-      store(grads[c], grad * (1.0f - gate));
-      grad_gate += grad * (p[c] - z[c]);
-    }
-    store(grads[3], grad_gate * gate * (1.0f - gate));
-    for (int k = 0; k < pixels; ++k)
-      for (int c = 0; c < 4; ++c) args.grad_x.data[(at + k) * 4 + c] = grads[c][k];
-  });
+  prior_pixels(
+      args.forward, first,
+      count, [&](int64_t at, int pixels, const Vec z[4], const Vec p[3]) __attribute__((always_inline)) {
+        const Vec gate = sigmoid(z[3]);
+        Vec grad_gate{};
+        alignas(64) float grads[4][kLanes];
+        for (int c = 0; c < 3; ++c) {
+          alignas(64) float out[kLanes] = {}, grad_out[kLanes] = {};
+          for (int k = 0; k < pixels; ++k) {
+            out[k] = args.forward.out.data[(at + k) * 3 + c];
+            grad_out[k] = args.grad_out.data[(at + k) * 3 + c];
+          }
+          const Vec o = load(out), grad = load(grad_out) * o * (1.0f - o);
+          store(grads[c], grad * (1.0f - gate));
+          grad_gate += grad * (p[c] - z[c]);
+        }
+        store(grads[3], grad_gate * gate * (1.0f - gate));
+        for (int k = 0; k < pixels; ++k)
+          for (int c = 0; c < 4; ++c) args.grad_x.data[(at + k) * 4 + c] = grads[c][k];
+      });
 }
 
 }  // namespace smhdr::cpu::SMHDR_ISA

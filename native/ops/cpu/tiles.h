@@ -101,8 +101,8 @@ SMHDR_INLINE void tile_add_products(TileLeft left, const Pair* x, int64_t x_row,
   }
 }
 
-/// Calls use(output, count, sums) for every 16 outputs, sums [count][64]. `block`: words from 16 outputs to the next 16.
-/// (Multiplying the next 16 before these are used is no faster.)
+/// Calls use(output, count, sums) for every 16 outputs, sums [count][64]. `block`: words from 16 outputs to the
+/// next 16. (Multiplying the next 16 before these are used is no faster.)
 template <typename Use>
 SMHDR_INLINE void tile_blocks(TileLeft left, int64_t block, const Pair* x, int64_t x_row, int depth, int outputs,
                               Use use) {

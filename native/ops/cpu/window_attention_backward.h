@@ -126,8 +126,8 @@ static void attention_backward_window(const AttentionBackwardArgs& args, const A
   };
   float *x = take(channels), *y = take(channels), *tokens = take(room(channels)), *qkv = take(3 * channels),
         *mixed = take(channels), *grad = take(channels), *grad_mixed = take(channels), *grad_qkv = take(3 * channels),
-        *grad_y = take(channels), *scaled = take(room(depth)), *attention = take(kTokens),
-        *grad_logits = take(kTokens), *squares = take(kTiled ? 2 * kTokens : 0), *factors = take(1), *spare = next;
+        *grad_y = take(channels), *scaled = take(room(depth)), *attention = take(kTokens), *grad_logits = take(kTokens),
+        *squares = take(kTiled ? 2 * kTokens : 0), *factors = take(1), *spare = next;
   const auto square = [&](float* values, int which) __attribute__((always_inline)) {
     Word* words = reinterpret_cast<Word*>(squares) + which * kTokens * kTokens;
     return Square<Word>{values, words, words + kTokens * kTokens / 2};

@@ -1,5 +1,5 @@
-// In tests on a GPU all that C++ allocates is memory that host and device share: the ops take the tests' own vectors, and
-// the tests need know no device. Without a device it is malloc's.
+// In tests on a GPU all that C++ allocates is memory that host and device share: the ops take the tests' own vectors,
+// and the tests need know no device. Without a device it is malloc's.
 #include <cuda_runtime.h>
 
 #include <bit>
@@ -87,7 +87,9 @@ void* operator new(size_t bytes, const std::nothrow_t&) noexcept { return take(b
 void* operator new[](size_t bytes, const std::nothrow_t&) noexcept { return take(bytes, 1); }
 void* operator new(size_t bytes, std::align_val_t at) { return must(take(bytes, size_t(at))); }
 void* operator new[](size_t bytes, std::align_val_t at) { return must(take(bytes, size_t(at))); }
-void* operator new(size_t bytes, std::align_val_t at, const std::nothrow_t&) noexcept { return take(bytes, size_t(at)); }
+void* operator new(size_t bytes, std::align_val_t at, const std::nothrow_t&) noexcept {
+  return take(bytes, size_t(at));
+}
 void* operator new[](size_t bytes, std::align_val_t at, const std::nothrow_t&) noexcept {
   return take(bytes, size_t(at));
 }
