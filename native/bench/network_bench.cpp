@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kTile = 768, kOverlap = 64;
 /// A pixel's intermediates, inputs and output, as src/engine/native.ts counts them.
-constexpr int64_t kBytesPerPixel = 4 * (4 * 60 + 6 + 18 + 3);
+constexpr int64_t kBytesPerPixel = 4 * (4 * 60 + 11 + 18 + 3);
 
 void check(const Status& status) {
   if (!status.ok()) std::fprintf(stderr, "smhdr_bench: %s\n", status.error().message.c_str());

@@ -85,13 +85,19 @@ SMHDR_INLINE void prefetch(const float* p, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(reinterpret_cast<const char*>(p) + i, 0, Locality);
 }
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+/// All bits of the first n lanes.
+SMHDR_INLINE __m256i first_lanes(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
+
 /// The first n lanes, n < kLanes; the rest zero.
 SMHDR_INLINE Vec load_part(const float* p, int n) {
 #if defined(__AVX512F__)
   return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
 #elif defined(__AVX2__)
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane));
+  return _mm256_maskload_ps(p, first_lanes(n));
 #else
   Vec v{};
   for (int i = 0; i < n; ++i) v[i] = p[i];
@@ -103,8 +109,7 @@ SMHDR_INLINE Vec load_part_or(const float* p, int n, Vec rest) {
 #if defined(__AVX512F__)
   return _mm512_mask_loadu_ps(rest, static_cast<__mmask16>((1u << n) - 1), p);
 #elif defined(__AVX2__)
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  const __m256i some = _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane);
+  const __m256i some = first_lanes(n);
   return _mm256_blendv_ps(rest, _mm256_maskload_ps(p, some), _mm256_castsi256_ps(some));
 #else
   for (int i = 0; i < n; ++i) rest[i] = p[i];
@@ -115,8 +120,7 @@ SMHDR_INLINE void store_part(float* p, Vec v, int n) {
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v);
 #elif defined(__AVX2__)
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  _mm256_maskstore_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane), v);
+  _mm256_maskstore_ps(p, first_lanes(n), v);
 #else
   for (int i = 0; i < n; ++i) p[i] = v[i];
 #endif
