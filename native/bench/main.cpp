@@ -58,5 +58,6 @@ int main(int argc, char** argv) {
   add_radiance_merge(bench);
   add_motion(bench);
   add_sampling(bench);
+  add_drift(bench);
   return list ? bench.list() : bench.run();
 }

@@ -106,6 +106,21 @@ export interface Addon {
     threads: number,
   ): NativeTask<void>;
 
+  /** See native/include/smhdr/drift.h. */
+  createDrift(width: number, height: number): NativeDrift;
+  /** Arrays hold the same whole rows from y0 on, y0 a multiple of 4; the reference's 6 values a pixel. */
+  driftMeasure(
+    drift: NativeDrift,
+    y0: number,
+    picture: Float32Array,
+    merge: Float32Array,
+    mergeScale: number,
+    reference: Float32Array,
+    threads: number,
+  ): NativeTask<void>;
+  driftSmooth(drift: NativeDrift, threads: number): NativeTask<void>;
+  driftTakeBack(drift: NativeDrift, y0: number, picture: Float32Array, threads: number): NativeTask<void>;
+
   createMerger(options: MergerOptions): NativeMerger;
   /** Bands [y0, y1) of the reference to hand to mergerAnalyse. */
   mergerBands(merger: NativeMerger): [number, number][];
@@ -256,6 +271,11 @@ export interface SampleRegion {
   readonly y: number;
   readonly width: number;
   readonly height: number;
+}
+
+/** Opaque: the addon's drift. */
+export interface NativeDrift {
+  readonly drift: unique symbol;
 }
 
 /** Opaque: the addon's merger. */

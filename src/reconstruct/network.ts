@@ -3,6 +3,7 @@ import type { Bracket, Note } from "../bracket/bracket.js";
 import type { Engine } from "../engine/engine.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
+import { takeDriftBack } from "./drift.js";
 import { bringHighlights } from "./highlights.js";
 import { mergeRadiance } from "./radiance.js";
 import type { Region } from "./region.js";
@@ -72,6 +73,9 @@ const LEAST_SHARED_TILE = 512;
 /** Of a pixel of a tile that waits to be blended. */
 const RESULT_BYTES = 12;
 
+/** Of a pixel of the picture, while its drift is taken back. */
+const DRIFT_BYTES = 2;
+
 const MIB = 1024 ** 2;
 /** What the process needs besides pixels. */
 const BASE_BYTES = 200 * MIB;
@@ -135,7 +139,7 @@ export async function bracketRadiance(
   throwIfAborted(options.signal);
   const { onProgress, exposureValues, threads } = options;
   const { chosen, shift, samplers, mergeScale } = networkExposures(bracket, model, exposureValues, threads);
-  const held = model.prior ? bracket.width * bracket.height * RESULT_BYTES : 0;
+  const held = model.prior ? bracket.width * bracket.height * (RESULT_BYTES + DRIFT_BYTES) : 0;
   // Known before the merge is made, unless another engine may have to do the work.
   if (!engine.substitute) checkRoom(bracket, engine, samplers.length + (model.prior ? 1 : 0), { ...options, held });
   let merge: Radiance | undefined;
@@ -151,6 +155,10 @@ export async function bracketRadiance(
       onProgress: (fraction: number) => onProgress?.(MERGE_SHARE + fraction * (1 - MERGE_SHARE)),
     }),
   });
+  if (merge) {
+    const reference = samplers[chosen.indexOf(bracket.reference)];
+    await takeDriftBack(data, merge, mergeScale, reference, { threads, signal: options.signal });
+  }
   if (merge && chosen[0] > 0) bringHighlights(data, merge.data, mergeScale);
   const scale = 2 ** -shift;
   if (scale !== 1) for (let i = 0; i < data.length; i++) data[i] *= scale;
