@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <system_error>
 #include <thread>
 
 namespace smhdr::addon {
@@ -44,21 +45,27 @@ class Task final : public Napi::AsyncWorker {
   Napi::Promise promise() const { return deferred_.Promise(); }
   std::shared_ptr<std::atomic<bool>> cancelled() const { return cancelled_; }
 
-  /// As Queue() does, on a thread of its own.
+  /// As Queue() does, on a thread of its own; on one of libuv's where the system gives no more.
   void start() {
     const auto thread = std::make_shared<std::thread>();
     const auto nothing = Napi::Function::New(Env(), [](const Napi::CallbackInfo&) {});
     // Where Node ends before the work does, it is stopped and waited for.
     const auto ended =
         Napi::ThreadSafeFunction::New(Env(), nothing, "smhdr work", 0, 1, [thread, cancelled = cancelled_](Napi::Env) {
+          if (!thread->joinable()) return;
           cancelled->store(true);
           thread->join();
         });
-    *thread = std::thread([this, ended] {
-      Execute();
-      ended.BlockingCall([this](Napi::Env env, Napi::Function) { OnWorkComplete(env, napi_ok); });
+    try {
+      *thread = std::thread([this, ended] {
+        Execute();
+        ended.BlockingCall([this](Napi::Env env, Napi::Function) { OnWorkComplete(env, napi_ok); });
+        ended.Release();
+      });
+    } catch (const std::system_error&) {
       ended.Release();
-    });
+      Queue();
+    }
   }
 
  protected:
