@@ -94,10 +94,10 @@ bool same(Where a, Where b) {
   return a.line() == b.line() && a.column() == b.column() && a.file_name() == b.file_name();
 }
 
-void enter(int t) {
-  grid.current = t;
+void enter(Grid& g, int t) {
+  g.current = t;
   place.thread = {t % block_size.x, t / block_size.x % block_size.y, t / (block_size.x * block_size.y)};
-  switch_fibre(grid.scheduler, grid.threads[t].fibre);
+  switch_fibre(g.scheduler, g.threads[t].fibre);
 }
 
 /// Lets all threads go on if they are at one barrier; whether the block has ended.
@@ -119,21 +119,22 @@ bool release_barrier() {
 }
 
 void run_block(bool falling) {
-  const int count = grid.count;
+  Grid& g = grid;
+  const int count = g.count;
   for (int t = 0; t < count; ++t) {
-    Thread& thread = grid.threads[t];
+    Thread& thread = g.threads[t];
     thread.state = State::ready;
     thread.groups.clear();
     thread.open_group.clear();
-    thread.fibre.prepare(grid.stacks[t]->begin(), kStack, fibre_entry);
+    thread.fibre.prepare(g.stacks[t]->begin(), kStack, fibre_entry);
   }
-  for (bool ended = false; !ended && !grid.failed; falling = !falling) {
+  for (bool ended = false; !ended && !g.failed; falling = !falling) {
     bool moved = false;
-    for (int i = 0; i < count && !grid.failed; ++i) {
+    for (int i = 0; i < count && !g.failed; ++i) {
       const int t = falling ? count - 1 - i : i;
-      if (grid.threads[t].state != State::ready) continue;
+      if (g.threads[t].state != State::ready) continue;
       moved = true;
-      enter(t);
+      enter(g, t);
     }
     if (!moved) ended = release_barrier();
   }
@@ -147,32 +148,35 @@ void block_barrier(Where where) {
 }
 
 void warp_meet(unsigned mask, void* given, Meet meet, Where where) {
-  Thread& own = grid.thread();
-  const int first = grid.current / kWarp * kWarp, lane = grid.current % kWarp;
+  Grid& g = grid;  // a thread_local costs a call each time
+  Thread& own = g.thread();
+  const int first = g.current / kWarp * kWarp, lane = g.current % kWarp;
   own.where = where;
   own.given = given;
   own.meet = meet;
   own.mask = mask;
   const auto stop = [&](const char* why) {
-    grid.fail(why, where);
-    grid.yield(State::in_warp);
+    g.fail(why, where);
+    g.yield(State::in_warp);
   };
   if (!(mask >> lane & 1)) stop("a lane is not in the mask of its own collective");
-  void* all[kWarp] = {};
+  Thread* const warp = g.threads.data() + first;
+  const int lanes = g.count - first;
   for (int l = 0; l < kWarp; ++l) {
     if (!(mask >> l & 1) || l == lane) continue;
-    if (first + l >= grid.count) stop("a mask names lanes the block does not have");
-    const Thread& other = grid.threads[first + l];
+    if (l >= lanes) stop("a mask names lanes the block does not have");
+    const Thread& other = warp[l];
     if (other.state == State::ended) stop("a mask names a lane that has ended");
-    if (other.state != State::in_warp) return grid.yield(State::in_warp);  // whoever comes last calls `meet`
+    if (other.state != State::in_warp) return g.yield(State::in_warp);  // whoever comes last calls `meet`
     if (other.mask != mask || other.meet != meet || !same(other.where, where))
       stop("lanes of a warp meet in different collectives");
-    all[l] = other.given;
   }
-  all[lane] = given;
+  void* all[kWarp] = {};
+  for (int l = 0; l < kWarp; ++l)
+    if (mask >> l & 1) all[l] = warp[l].given;
   meet(all, mask);
   for (int l = 0; l < kWarp; ++l)
-    if (mask >> l & 1) grid.threads[first + l].state = State::ready;
+    if (mask >> l & 1) warp[l].state = State::ready;
 }
 
 void begin_copy(void* to, const void* from, int bytes) {
