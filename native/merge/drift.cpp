@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/coarse_place.h"
 #include "core/for_rows.h"
 #include "merge/merge_model.h"
 
@@ -36,17 +37,6 @@ double belief(double drift, double brightest) {
   const double half = kBelieved + clipped * (kBelievedWhereClipped - kBelieved);
   const double share = drift / half;
   return 1 / (1 + share * share * share * share);
-}
-
-/// Between which two squares a pixel lies, and how far beyond the first one's centre.
-struct Place {
-  int64_t first, second;
-  float along;
-};
-Place place(int64_t at, int64_t count) {
-  const double squares = std::clamp((double(at) + 0.5) / double(Drift::kSquare) - 0.5, 0.0, double(count - 1));
-  const auto first = int64_t(squares);
-  return {first, std::min(count - 1, first + 1), float(squares - double(first))};
 }
 
 }  // namespace
@@ -139,18 +129,22 @@ Status Drift::take_back(int64_t y0, int64_t rows, float* picture, ThreadPool& po
   const State& s = *state_;
   if (Status status = s.check(y0, rows); !status.ok()) return status;
   constexpr float kOne = float(1 / kMu);  // what lifting adds
+  std::vector<CoarsePlace> columns(s.width);
+  for (int64_t x = 0; x < s.width; ++x) columns[x] = coarse_place(x, kSquare, s.across);
   for_rows(rows, pool, [&](int64_t line) {
-    const Place row = place(y0 + line, s.down);
+    const CoarsePlace row = coarse_place(y0 + line, kSquare, s.down);
+    const auto down = float(row.along);
     const float* above = s.gain.data() + row.first * s.across * 3;
     const float* below = s.gain.data() + row.second * s.across * 3;
     float* out = picture + line * s.width * 3;
     for (int64_t x = 0; x < s.width; ++x) {
-      const Place column = place(x, s.across);
+      const CoarsePlace& column = columns[x];
+      const auto along = float(column.along);
       for (int c = 0; c < 3; ++c) {
         const int64_t left = column.first * 3 + c, right = column.second * 3 + c;
-        const float a = above[left] + row.along * (below[left] - above[left]);
-        const float b = above[right] + row.along * (below[right] - above[right]);
-        const float gain = a + column.along * (b - a);
+        const float a = above[left] + down * (below[left] - above[left]);
+        const float b = above[right] + down * (below[right] - above[right]);
+        const float gain = a + along * (b - a);
         float& value = out[3 * x + c];
         if (gain != 1) value = std::clamp(value * gain + (gain - 1) * kOne, 0.0f, 1.0f);
       }

@@ -4,6 +4,8 @@
 #include <bit>
 #include <cmath>
 
+#include "core/coarse_place.h"
+
 namespace smhdr {
 namespace {
 
@@ -58,17 +60,6 @@ double kept_chroma(double light, double most, double least, double saturation) {
   return keep * least < -1 ? -1 / least : keep;
 }
 
-/// Between which two pixels of the small size a pixel lies, and how far beyond the first.
-struct Place {
-  int64_t first, second;
-  double along;
-};
-Place place(int64_t at, int64_t factor, int64_t count) {
-  const double small = std::clamp((double(at) + 0.5) / double(factor) - 0.5, 0.0, double(count - 1));
-  const auto first = int64_t(small);
-  return {first, std::min(count - 1, first + 1), small - double(first)};
-}
-
 double encoded(const std::vector<double>& table, double light) {
   if (!(light > 0)) return 0;
   if (light >= 1) return 1;
@@ -80,12 +71,12 @@ double encoded(const std::vector<double>& table, double light) {
 template <typename Code>
 void map_rows(const ToneMap& m, const float* rgb, int64_t y0, int64_t rows, Code* out) {
   constexpr double codes = Code(-1);
-  std::vector<Place> columns(m.width);
-  for (int64_t x = 0; x < m.width; ++x) columns[x] = place(x, m.factor, m.small_width);
+  std::vector<CoarsePlace> columns(m.width);
+  for (int64_t x = 0; x < m.width; ++x) columns[x] = coarse_place(x, m.factor, m.small_width);
   std::vector<float> slopes(m.small_width), offsets(m.small_width);
   const auto last = int64_t(m.curve.size()) - 2;
   for (int64_t y = y0; y < y0 + rows; ++y) {
-    const Place row = place(y, m.factor, m.small_height);
+    const CoarsePlace row = coarse_place(y, m.factor, m.small_height);
     const auto between = [&](const std::vector<float>& plane, std::vector<float>& line) {
       const float *a = plane.data() + row.first * m.small_width, *b = plane.data() + row.second * m.small_width;
       for (int64_t x = 0; x < m.small_width; ++x) line[x] = float(a[x] * (1 - row.along) + b[x] * row.along);
@@ -97,7 +88,7 @@ void map_rows(const ToneMap& m, const float* rgb, int64_t y0, int64_t rows, Code
         out[0] = out[1] = out[2] = 0;
         continue;
       }
-      const Place& column = columns[x];
+      const CoarsePlace& column = columns[x];
       const auto along = [&](const std::vector<float>& line) {
         return float(line[column.first] * (1 - column.along) + line[column.second] * column.along);
       };

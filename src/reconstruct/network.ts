@@ -158,8 +158,8 @@ export async function bracketRadiance(
   if (merge) {
     const reference = samplers[chosen.indexOf(bracket.reference)];
     await takeDriftBack(data, merge, mergeScale, reference, { threads, signal: options.signal });
+    if (chosen[0] > 0) bringHighlights(data, merge.data, mergeScale);
   }
-  if (merge && chosen[0] > 0) bringHighlights(data, merge.data, mergeScale);
   const scale = 2 ** -shift;
   if (scale !== 1) for (let i = 0; i < data.length; i++) data[i] *= scale;
   return data;
