@@ -28,8 +28,8 @@ int64_t available_memory() {
   return int64_t{4} << 30;
 }
 
-Row network(Bench& bench, const Variant& variant, int side) {
-  RandomNetwork net;
+Row network(Bench& bench, const Variant& variant, const NetworkSize& size, int side) {
+  RandomNetwork net(size);
   const RandomBracket bracket(1, side, side);
   const auto ops = variant.make_ops(bench.pool);
   const double pixels = double(side) * side;
@@ -40,7 +40,7 @@ Row network(Bench& bench, const Variant& variant, int side) {
                   nullptr, &composed));
   };
   const int64_t memory = bench.memory_of(pass);
-  Row row = bench.against_peaks(variant, kForwardFlops * pixels, 0, pass);
+  Row row = bench.against_peaks(variant, forward_flops(size) * pixels, 0, pass);
   row.memory_bytes = memory;
   return row;
 }
@@ -82,10 +82,12 @@ Row growth(Bench& bench, const Variant& variant, double megapixels) {
 }  // namespace
 
 void add_network(Bench& bench) {
-  for (int side : {256, 512})
-    for (const Variant& variant : variants())
-      bench.add("smnet/" + std::to_string(side) + "/" + variant.name,
-                [&bench, variant, side] { return network(bench, variant, bench.options.quick ? 64 : side); });
+  for (const NetworkSize& size : {kPublished, kSmall})
+    for (int side : {256, 512})
+      for (const Variant& variant : variants())
+        bench.add(
+            std::string(size.name) + "/" + std::to_string(side) + "/" + variant.name,
+            [&bench, variant, size, side] { return network(bench, variant, size, bench.options.quick ? 64 : side); });
   for (const Variant& variant : variants())
     for (double megapixels : {0.25, 1.0, 4.0, 12.0, 24.0, 45.0}) {
       char name[64];

@@ -8,7 +8,7 @@ import { SmhdrError } from "../errors.js";
 import { MEGAPIXELS, measureGrowth, SLOW_NETWORK } from "./growth.js";
 import { MERGE_KINDS, raceMerge } from "./merge-race.js";
 import { measureNative, nativeBenchmark, nativeRows } from "./native-rows.js";
-import { raceNetwork, raceTraining } from "./network-race.js";
+import { RACED_MODELS, type RacedNetwork, raceNetwork, raceTraining } from "./network-race.js";
 import { racedPrecisions } from "./precisions.js";
 import type { BenchContext, Peer, Row } from "./row.js";
 
@@ -52,10 +52,12 @@ function allPieces(binary: string | undefined): Piece[] {
   const training = precisions.map((precision) => (precision === "fp32" ? "train/2x128" : `train/2x128/${precision}`));
   return [
     ...nativePieces("peak/"),
-    ...[256, 512].map((side) => ({
-      names: precisions.map((precision) => `smnet/${side}/${precision}`),
-      run: (context: BenchContext, names: readonly string[]) => raceNetwork(context, side, suffixed(names)),
-    })),
+    ...(Object.keys(RACED_MODELS) as RacedNetwork[]).flatMap((network) =>
+      [256, 512].map((side) => ({
+        names: precisions.map((precision) => `${network}/${side}/${precision}`),
+        run: (context: BenchContext, names: readonly string[]) => raceNetwork(context, network, side, suffixed(names)),
+      })),
+    ),
     ...(binary
       ? [
           {

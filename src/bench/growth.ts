@@ -1,6 +1,7 @@
 import { SmhdrError } from "../errors.js";
 import { startWorker } from "./contender.js";
-import { RACED_MODEL } from "./network-race.js";
+import { PUBLISHED_MULTIPLY_ADDS } from "./forward-cost.js";
+import { RACED_MODELS } from "./network-race.js";
 import { race } from "./race.js";
 import type { BenchContext, Row } from "./row.js";
 
@@ -22,7 +23,11 @@ export async function measureGrowth(
   const name = `growth/${method}/${megapixels}MP`;
   const height = Math.round(Math.sqrt(((quick ? 0.04 : megapixels) * 1e6) / 1.5));
   const size = { width: Math.round(1.5 * height), height, depth: "uint8" } as const;
-  const worker = await startWorker(name, { kind: "growth", ...size, method, model: RACED_MODEL, threads }, signal);
+  const worker = await startWorker(
+    name,
+    { kind: "growth", ...size, method, model: RACED_MODELS.smnet, threads },
+    signal,
+  );
   const options = quick ? { rounds: 1, least: 1, budget: 60 } : { rounds: 3, least: 1, budget: 15 };
   const standing = (await race([worker], options, context)).get(name);
   if (!standing) throw new SmhdrError("INTERNAL", `${name} was not measured.`);
@@ -31,7 +36,7 @@ export async function measureGrowth(
     name,
     seconds: standing.seconds,
     threads,
-    ...(method === "network" && { gflops: (2 * 1_515_132 * pixels) / standing.seconds / 1e9 }),
+    ...(method === "network" && { gflops: (2 * PUBLISHED_MULTIPLY_ADDS * pixels) / standing.seconds / 1e9 }),
     ...(method === "radiance" && { gigabytesPerSecond: (pixels * 21) / standing.seconds / 1e9 }),
     ...(standing.peakBytes !== undefined && { memoryBytes: standing.peakBytes }),
     peers: {},

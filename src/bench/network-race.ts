@@ -2,32 +2,33 @@ import { writeFile } from "node:fs/promises";
 import { join as joinPath } from "node:path";
 import type { Precision } from "../engine/engine.js";
 import { SmhdrError } from "../errors.js";
+import { modelFor } from "../model/extractors.js";
 import { FOLD_WEIGHT } from "../model/fold.js";
 import { loadModel } from "../model/model.js";
 import { withoutPrior } from "../model/prior.js";
 import { encodeSafetensors } from "../model/safetensors.js";
 import { type Contender, startContender, startPython, startWorker } from "./contender.js";
+import { forwardMultiplyAdds } from "./forward-cost.js";
 import { Peak } from "./meter.js";
 import { networkInput, noiseRadiance } from "./pictures.js";
 import { difference, join, type RaceOptions, race, ratio } from "./race.js";
 import type { BenchContext, Peer, Row } from "./row.js";
 
-/** Width 60, 4 stages of 6 blocks, three exposures. */
-export const RACED_MODEL = "smhdr";
+/** The networks that are raced, by the name of their rows: configuration A, and the default model's. */
+export const RACED_MODELS = { smnet: "smhdr", "smnet-s": "smhdr-s" } as const;
+export type RacedNetwork = keyof typeof RACED_MODELS;
 const EXPOSURES = 3;
-/** Floating-point operations of a forward pass for each pixel (method.md section 2). */
-const FORWARD_FLOPS = 2 * 1_515_132;
 /** How far, relative to the largest value, a peer's result may be from ours before it counts as another computation. */
 const TOLERANCE: Readonly<Record<Precision, number>> = { fp32: 1e-3, bf16: 5e-2 };
 
-/** Configuration A with that model's weights, so that all compute the same: neither merge nor learnt fold, as published. */
-async function publishedNetwork(folder: string): Promise<string> {
-  const { tensors, exposures } = await loadModel(RACED_MODEL);
-  const published = new Map(withoutPrior(tensors));
-  published.delete(FOLD_WEIGHT);
-  const file = joinPath(folder, "smnet.safetensors");
-  await writeFile(file, encodeSafetensors(published, { exposures: String(exposures) }));
-  return file;
+/** A network as published, so that all compute the same: the shipped model's weights, but neither merge nor learnt fold. */
+async function publishedNetwork(name: RacedNetwork, folder: string): Promise<{ file: string; flops: number }> {
+  const shipped = modelFor(await loadModel(RACED_MODELS[name]), EXPOSURES);
+  const tensors = new Map(withoutPrior(shipped.tensors));
+  tensors.delete(FOLD_WEIGHT);
+  const file = joinPath(folder, `${name}.safetensors`);
+  await writeFile(file, encodeSafetensors(tensors, { exposures: String(EXPOSURES) }));
+  return { file, flops: 2 * forwardMultiplyAdds({ ...shipped, tensors }) };
 }
 
 /** One work, done by us in several precisions and by the peers. */
@@ -41,30 +42,31 @@ interface Event {
   readonly peer: (peer: Peer, precision: Precision, output: string) => (() => Promise<Contender>) | undefined;
 }
 
-/** smnet/SIDE/PRECISION: one pass over SIDE x SIDE pixels. */
+/** NETWORK/SIDE/PRECISION: one pass over SIDE x SIDE pixels. */
 export async function raceNetwork(
   context: BenchContext,
+  network: RacedNetwork,
   side: number,
   precisions: readonly Precision[],
 ): Promise<Row[]> {
   const { threads, signal, folder, quick } = context;
   const size = quick ? 64 : side;
-  const input = joinPath(folder, `smnet-${size}.f32`);
+  const input = joinPath(folder, `${network}-${size}.f32`);
   await writeFile(input, networkInput(EXPOSURES, size * size));
-  const model = await publishedNetwork(folder);
+  const { file: model, flops } = await publishedNetwork(network, folder);
   const task = { kind: "network", model, input, height: size, width: size, threads } as const;
   const worker = (engine: "native" | "onnxruntime", precision: Precision, output: string) =>
-    startWorker(`smnet/${engine}`, { ...task, engine, precision, output }, signal);
+    startWorker(`${network}/${engine}`, { ...task, engine, precision, output }, signal);
   return raceEvent(context, precisions, {
-    flops: FORWARD_FLOPS * size * size,
+    flops: flops * size * size,
     options: quick ? { rounds: 1, least: 1, budget: 60 } : { rounds: 7, least: 2, budget: 60 },
-    rowName: (precision) => `smnet/${side}/${precision}`,
+    rowName: (precision) => `${network}/${side}/${precision}`,
     ours: (precision, output) => worker("native", precision, output),
     peer: (peer, precision, output) => {
       if (peer === "onnxruntime" && precision === "fp32") return () => worker("onnxruntime", precision, output);
       if (peer !== "pytorch") return undefined;
       const given = { ...task, exposures: EXPOSURES, batch: 1, precision, output };
-      return () => startPython("smnet/pytorch", "pytorch_peer.py", given, signal);
+      return () => startPython(`${network}/pytorch`, "pytorch_peer.py", given, signal);
     },
   });
 }
@@ -81,9 +83,9 @@ export async function raceTraining(
   const [input, truth] = ["train-input.f32", "train-truth.f32"].map((name) => joinPath(folder, name));
   await writeFile(input, networkInput(EXPOSURES, pixels));
   await writeFile(truth, noiseRadiance(pixels));
-  const model = await publishedNetwork(folder);
+  const { file: model, flops } = await publishedNetwork("smnet", folder);
   return raceEvent(context, precisions, {
-    flops: 3 * FORWARD_FLOPS * pixels, // as is usual: what backward computes again is not counted
+    flops: 3 * flops * pixels, // as is usual: what backward computes again is not counted
     options: quick ? { rounds: 1, least: 1, budget: 60 } : { rounds: 7, least: 3, budget: 40 },
     rowName: (precision) => (precision === "fp32" ? "train/2x128" : `train/2x128/${precision}`),
     ours: (precision, output) => {

@@ -1,0 +1,28 @@
+import type { Model } from "../model/model.js";
+
+/** Of a forward pass of configuration A with three exposures, for each pixel (method.md section 2). */
+export const PUBLISHED_MULTIPLY_ADDS = 1_515_132;
+
+const WINDOW_TOKENS = 64;
+
+/**
+ * Multiply-adds of a forward pass for each pixel, counted layer by layer as published: of every weight one, in the extractor one for each
+ * exposure, and the attentions' products. Not counted are the channel attention of the whole picture, a learnt fold, and what
+ * exact algebra saves. The model is a plain one of 3 exposures or another
+ * whose number divides the width.
+ */
+export function forwardMultiplyAdds({
+  tensors,
+  width,
+  exposures,
+}: Pick<Model, "tensors" | "width" | "exposures">): number {
+  let total = 0;
+  for (const [name, { data, shape }] of tensors) {
+    if (!name.endsWith(".weight") || shape.length < 2 || name.includes(".cab.") || name === "fold.weight") continue;
+    total += name.startsWith("conv_first.") ? exposures * data.length : data.length;
+    // Queries by keys and attention by values: within a window, and within a head of the channels.
+    if (name.endsWith(".attn.qkv.weight")) total += 2 * WINDOW_TOKENS * width;
+    if (name.endsWith(".attn.project_out.weight")) total += (2 * width * width) / (4 * exposures);
+  }
+  return total;
+}
