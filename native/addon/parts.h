@@ -6,7 +6,7 @@
 namespace smhdr::addon {
 
 void init_align(Napi::Env env, Napi::Object exports);
-void init_drift(Napi::Env env, Napi::Object exports);
+void init_finish(Napi::Env env, Napi::Object exports);
 void init_merge(Napi::Env env, Napi::Object exports);
 void init_meter(Napi::Env env, Napi::Object exports);
 void init_motion(Napi::Env env, Napi::Object exports);
@@ -18,7 +18,7 @@ void init_train(Napi::Env env, Napi::Object exports);
 
 inline void init_parts(Napi::Env env, Napi::Object exports) {
   init_align(env, exports);
-  init_drift(env, exports);
+  init_finish(env, exports);
   init_merge(env, exports);
   init_meter(env, exports);
   init_motion(env, exports);

@@ -84,6 +84,7 @@ void add_radiance_merge(Bench& bench);
 void add_motion(Bench& bench);
 void add_sampling(Bench& bench);
 void add_drift(Bench& bench);
+void add_colour_noise(Bench& bench);
 
 /// Answers lines on stdin with training steps; see training_bench.cpp.
 int race_training(int argc, char** argv);

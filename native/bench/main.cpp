@@ -59,5 +59,6 @@ int main(int argc, char** argv) {
   add_motion(bench);
   add_sampling(bench);
   add_drift(bench);
+  add_colour_noise(bench);
   return list ? bench.list() : bench.run();
 }

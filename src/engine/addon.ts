@@ -120,6 +120,8 @@ export interface Addon {
   ): NativeTask<void>;
   driftSmooth(drift: NativeDrift, threads: number): NativeTask<void>;
   driftTakeBack(drift: NativeDrift, y0: number, picture: Float32Array, threads: number): NativeTask<void>;
+  /** See native/include/smhdr/colour_noise.h. */
+  takeColourNoiseAway(picture: Float32Array, width: number, threads: number): NativeTask<void>;
 
   createMerger(options: MergerOptions): NativeMerger;
   /** Bands [y0, y1) of the reference to hand to mergerAnalyse. */

@@ -3,6 +3,7 @@ import type { Bracket, Note } from "../bracket/bracket.js";
 import type { Engine } from "../engine/engine.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
+import { takeColourNoiseAway } from "./colour-noise.js";
 import { takeDriftBack } from "./drift.js";
 import { bringHighlights } from "./highlights.js";
 import { mergeRadiance } from "./radiance.js";
@@ -158,6 +159,7 @@ export async function bracketRadiance(
   if (merge) {
     const reference = samplers[chosen.indexOf(bracket.reference)];
     await takeDriftBack(data, merge, mergeScale, reference, { threads, signal: options.signal });
+    await takeColourNoiseAway(data, bracket.width, { threads, signal: options.signal });
     if (chosen[0] > 0) bringHighlights(data, merge.data, mergeScale);
   }
   const scale = 2 ** -shift;

@@ -259,6 +259,43 @@ test("where a network with a prior is a little darker than the merge, that is ta
   await assert.rejects(run(AbortSignal.abort()), { code: "CANCELLED" });
 });
 
+test("colour noise that a network with a prior left is taken away, brightness stays", async () => {
+  const b = await bracket(200, 136);
+  let state = 1;
+  const draw = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32 - 0.5;
+  };
+  const given: { clean?: Float32Array; noisy?: Float32Array } = {};
+  const fake: Engine = {
+    device: "fake",
+    bytesPerPixel: () => 1,
+    run: async ({ exposures, width, height }) => {
+      given.clean = Float32Array.from({ length: 3 * width * height }, (_, i) => {
+        const merged = exposures[3][6 * Math.floor(i / 3) + (i % 3)];
+        return Math.min(0.9, merged);
+      });
+      given.noisy = given.clean.map((v) => Math.max(0, Math.min(1, v + (v + 1 / 5000) * 0.3 * draw())));
+      return given.noisy.slice();
+    },
+    clearSums: () => {},
+  };
+  const options = { memory: 2 ** 31, tile: "full" } as const;
+  const { data } = await reconstructNetwork(b, { name: "fake", exposures: 3, prior: true }, fake, options);
+  const { clean, noisy } = given;
+  assert.ok(clean && noisy && data.length === clean.length, "whole, without padding");
+  const squares = (of: Float32Array, what: (at: number) => (of: Float32Array) => number) => {
+    let sum = 0;
+    for (let p = 0; p < of.length; p += 3) sum += (what(p)(of) - what(p)(clean)) ** 2;
+    return sum;
+  };
+  const colour = (p: number) => (of: Float32Array) => muLaw(of[p]) - muLaw(of[p + 2]);
+  const brightness = (p: number) => (of: Float32Array) => muLaw(of[p]) + muLaw(of[p + 1]) + muLaw(of[p + 2]);
+  const [left, kept] = [colour, brightness].map((what) => squares(data, what) / squares(noisy, what));
+  assert.ok(left < 0.4, `${left} of the colours' noise is left`);
+  assert.ok(kept > 0.7, `${kept} of the brightness's noise, which drift's squares alone take a little of`);
+});
+
 test("of a bracket of many stops a network with a prior gets those near the reference, and the merge's highlights", async () => {
   const small = await smallModel();
   const b = await bracket(64, 48, [0, 3, 6, 9, 12]);

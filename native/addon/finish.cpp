@@ -1,4 +1,5 @@
-// Drift of a network's picture for JS, band by band.
+// What a network's picture is freed of, for JS: its drift, band by band, and colour noise.
+#include "smhdr/colour_noise.h"
 #include "smhdr/drift.h"
 
 #include <memory>
@@ -19,9 +20,9 @@ using Handle = Napi::External<std::shared_ptr<Held>>;
 
 /// Rows of a picture that an array of `each` values a pixel holds.
 int64_t rows_in(Napi::Env env, const Napi::Value& value, int64_t width, int64_t each) {
-  if (!is(value, napi_float32_array)) refuse(env, "drift: expected Float32Arrays.");
+  if (!is(value, napi_float32_array)) refuse(env, "expected Float32Arrays.");
   const int64_t values = int64_t(value.As<Napi::TypedArray>().ElementLength());
-  if (values % (width * each) != 0) refuse(env, "drift: expected whole rows of the picture.");
+  if (values % (width * each) != 0) refuse(env, "expected whole rows of the picture.");
   return values / (width * each);
 }
 
@@ -77,13 +78,29 @@ Napi::Value take_back(const Napi::CallbackInfo& info) {
       [](Napi::Env env) { return env.Undefined(); });
 }
 
+/// takeColourNoiseAway(picture, width, threads) -> task
+Napi::Value take_colour_noise(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int64_t width = info[1].As<Napi::Number>().Int64Value();
+  if (width < 1) refuse(env, "takeColourNoiseAway: expected a width of 1 or more.");
+  const int64_t height = rows_in(env, info[0], width, 3);
+  float* picture = info[0].As<Napi::Float32Array>().Data();
+  return start_task(
+      env, {info[0]}, env.Undefined(),
+      [=, pool = shared_pool(info[2].As<Napi::Number>().Int32Value())](const Progress& progress) {
+        return take_colour_noise_away(picture, height, width, *pool, &progress);
+      },
+      [](Napi::Env env) { return env.Undefined(); });
+}
+
 }  // namespace
 
-void init_drift(Napi::Env env, Napi::Object exports) {
+void init_finish(Napi::Env env, Napi::Object exports) {
   exports.Set("createDrift", Napi::Function::New(env, create, "createDrift"));
   exports.Set("driftMeasure", Napi::Function::New(env, measure, "driftMeasure"));
   exports.Set("driftSmooth", Napi::Function::New(env, smooth, "driftSmooth"));
   exports.Set("driftTakeBack", Napi::Function::New(env, take_back, "driftTakeBack"));
+  exports.Set("takeColourNoiseAway", Napi::Function::New(env, take_colour_noise, "takeColourNoiseAway"));
 }
 
 }  // namespace smhdr::addon
