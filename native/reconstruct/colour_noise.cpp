@@ -8,13 +8,15 @@
 #include <utility>
 #include <vector>
 
+#include "core/mirror.h"
+#include "core/picture_size.h"
+#include "smhdr/mu_law.h"
 #include "smhdr/progress.h"
 
 namespace smhdr {
 namespace {
 
-constexpr int64_t kMostSide = int64_t(1) << 24;
-constexpr float kMu = 5000, kLogWhite = 8.51739301f;  // ln(1 + mu)
+constexpr float kMuFloat = float(kMu), kLogWhite = 8.51739317f;  // ln(1 + mu)
 constexpr int kBlock = 8, kStep = 4;
 constexpr int64_t kGroup = 256;  // rows whose differences of colour are in memory at once
 constexpr int64_t kStripe = 32;  // rows of a thread's turn
@@ -63,7 +65,7 @@ struct Colours {
   float brightness, red_blue, green;
   explicit Colours(const float* rgb) {
     float v[3];
-    for (int c = 0; c < 3; ++c) v[c] = std::log(1 + kMu * std::clamp(rgb[c], 0.0f, 1.0f)) / kLogWhite;
+    for (int c = 0; c < 3; ++c) v[c] = std::log(1 + kMuFloat * std::clamp(rgb[c], 0.0f, 1.0f)) / kLogWhite;
     brightness = (v[0] + v[1] + v[2]) / 3;
     red_blue = (v[0] - v[2]) * kRootHalf;
     green = (2 * v[1] - v[0] - v[2]) * kRootSixth;
@@ -157,12 +159,6 @@ class Noise {
   std::vector<Square> tones_;
 };
 
-/// The place from 0 to size - 1 that `at` is seen in, mirrored at the first and the last pixel.
-int64_t mirrored(int64_t at, int64_t size) {
-  if (at < 0) at = -at;
-  return at < size ? at : 2 * (size - 1) - at;
-}
-
 /// Adds to `sums` what is left of the block of `values` without its noise; both have `stride` floats a row.
 void add_block(const float* values, int64_t stride, float deviation, float* sums, int64_t sums_stride) {
   Eight block[kBlock], half[kBlock], waves[kBlock];
@@ -203,7 +199,7 @@ struct Planes {
     }
     for (float* values : to)
       for (int64_t x = -kStep; x < width + kBlock - 1; ++x)
-        if (x < 0 || x >= width) values[kStep + x] = values[kStep + mirrored(x, width)];
+        if (x < 0 || x >= width) values[kStep + x] = values[kStep + mirror(x, width)];
   }
   void move(int64_t from, int64_t to, int64_t rows) {
     for (std::vector<float>* plane : {&brightness, &colours[0], &colours[1]})
@@ -241,7 +237,7 @@ void clean_rows(float* picture, int64_t width, int64_t first, int64_t end, int64
       for (int c = 0; c < 3; ++c) {
         float& value = picture[(y * width + x) * 3 + c];
         const float more = std::exp(change[c]) - 1;
-        value = std::clamp(value + more * (value + 1 / kMu), 0.0f, 1.0f);
+        value = std::clamp(value + more * (value + 1 / kMuFloat), 0.0f, 1.0f);
       }
     }
 }
@@ -250,9 +246,7 @@ void clean_rows(float* picture, int64_t width, int64_t first, int64_t end, int64
 
 Status take_colour_noise_away(float* picture, int64_t height, int64_t width, ThreadPool& pool,
                               const Progress* progress) {
-  if (width < 0 || height < 0 || width > kMostSide || height > kMostSide)
-    return invalid_argument("width and height: expected up to 2^24, got " + std::to_string(width) + " x " +
-                            std::to_string(height) + ".");
+  if (Status status = check_picture_size(width, height); !status.ok()) return status;
   if (width < kBlock || height < kBlock) return {};
   try {
     const Noise noise(picture, height, width, pool);
@@ -268,7 +262,7 @@ Status take_colour_noise_away(float* picture, int64_t height, int64_t width, Thr
       if (first > 0) planes.move(kGroup, 0, known);
       pool.parallel_for(rows - known, [&](int64_t i, int) {
         const int64_t row = known + i;
-        planes.fill(row, picture + mirrored(top + row, height) * width * 3, width);
+        planes.fill(row, picture + mirror(top + row, height) * width * 3, width);
       });
       pool.parallel_for((end - first + kStripe - 1) / kStripe, [&](int64_t i, int) {
         const int64_t y = first + i * kStripe;

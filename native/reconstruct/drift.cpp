@@ -9,13 +9,13 @@
 
 #include "core/coarse_place.h"
 #include "core/for_rows.h"
+#include "core/picture_size.h"
 #include "merge/merge_model.h"
+#include "smhdr/mu_law.h"
 
 namespace smhdr {
 namespace {
 
-constexpr int64_t kMostSide = int64_t(1) << 24;
-constexpr double kMu = 5000;
 // Mu-law difference of a square at which the merge is believed by half: where the reference shows the light, and where
 // it clips, so that only another moment's exposure says what the merge does. Chosen on synthetic brackets of the
 // training images; twice or half as much changes little.
@@ -63,9 +63,7 @@ Drift::Drift(Drift&&) noexcept = default;
 Drift::~Drift() = default;
 
 Result<Drift> Drift::create(int64_t width, int64_t height) {
-  if (width < 1 || height < 1 || width > kMostSide || height > kMostSide)
-    return invalid_argument("width and height: expected 1 to 2^24, got " + std::to_string(width) + " x " +
-                            std::to_string(height) + ".");
+  if (Status status = check_picture_size(width, height); !status.ok()) return status.error();
   try {
     return Drift(std::make_unique<State>(State{width, height}));
   } catch (const std::bad_alloc&) {

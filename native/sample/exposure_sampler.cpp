@@ -2,21 +2,16 @@
 #include <cmath>
 #include <string>
 
+#include "core/mirror.h"
+#include "core/picture_size.h"
 #include "ops/cpu/exposure_sampling.h"
 #include "smhdr/sample.h"
 
 namespace smhdr {
 namespace {
 
-constexpr int64_t kMostSide = int64_t(1) << 24, kFarthest = int64_t(1) << 30;
+constexpr int64_t kFarthest = int64_t(1) << 30;
 constexpr int64_t kLines = 64;  // of a piece of work
-
-/// Mirrors a place about the borders without repeating them.
-int64_t mirror(int64_t at, int64_t length) {
-  if (length == 1) return 0;
-  const int64_t period = 2 * (length - 1), within = (at % period + period) % period;
-  return within < length ? within : period - within;
-}
 
 /// The least and the greatest place that a run of places is mirrored to.
 RowSpan mirrored(int64_t begin, int64_t count, int64_t length) {
@@ -43,9 +38,7 @@ ExposureSampler::~ExposureSampler() = default;
 
 Result<ExposureSampler> ExposureSampler::create(SampleOptions o) {
   const auto text = [](auto value) { return std::to_string(value); };
-  if (o.width < 1 || o.height < 1 || o.width > kMostSide || o.height > kMostSide)
-    return invalid_argument("width and height: expected 1 to 2^24, got " + text(o.width) + " x " + text(o.height) +
-                            ".");
+  if (Status status = check_picture_size(o.width, o.height); !status.ok()) return status.error();
   const size_t codes = o.depth == PixelDepth::uint8 ? 256 : 65536;
   if (o.depth == PixelDepth::float32 ? o.transfer.size() == 1 : o.transfer.size() != codes)
     return invalid_argument("transfer: expected " + text(codes) + " values (float32: none, or at least 2), got " +

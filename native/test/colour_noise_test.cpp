@@ -199,7 +199,7 @@ void test_bad_input() {
   ThreadPool pool(1);
   CHECK(!take_colour_noise_away(nullptr, -1, 4, pool).ok());
   CHECK(!take_colour_noise_away(nullptr, 4, (int64_t(1) << 24) + 1, pool).ok());
-  CHECK(take_colour_noise_away(nullptr, 0, 0, pool).ok());
+  CHECK(!take_colour_noise_away(nullptr, 0, 0, pool).ok());
   std::vector<float> black(96 * 96 * 3);
   CHECK(take_colour_noise_away(black.data(), 96, 96, pool).ok());
   CHECK(black == std::vector<float>(96 * 96 * 3));

@@ -1,16 +1,12 @@
 // What a training step needs besides the network: the losses and the optimiser.
 #pragma once
 
+#include "smhdr/mu_law.h"
 #include "smhdr/network.h"
 
 namespace smhdr {
 
 class Ops;
-
-/// mu-law range compression with mu = 5000 (method.md section 5), and its derivative.
-constexpr double kMu = 5000;
-double mu_law(double radiance);
-double mu_law_slope(double radiance);
 
 /// Mean over all values of |W D| + `squared` / 2 |W| D^2 with D = T(prediction) - T(truth), and its gradient of the
 /// prediction into `grad` (overwritten; null data: not wanted). `weights` is [batch, height, width]; null: 1.

@@ -9,10 +9,6 @@ const double kScale = 1 / std::log1p(kMu);
 
 }  // namespace
 
-double mu_law(double radiance) { return std::log1p(kMu * radiance) * kScale; }
-
-double mu_law_slope(double radiance) { return kScale * kMu / (1 + kMu * radiance); }
-
 double mu_law_loss(ConstTensor prediction, ConstTensor truth, const float* weights, double squared, Tensor grad) {
   double total = 0;
   const double share = 1 / double(prediction.size());
