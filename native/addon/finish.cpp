@@ -1,11 +1,10 @@
 // What a network's picture is freed of, for JS: its drift, band by band, and colour noise.
-#include "smhdr/colour_noise.h"
-#include "smhdr/drift.h"
-
 #include <memory>
 #include <utility>
 
 #include "parts.h"
+#include "smhdr/colour_noise.h"
+#include "smhdr/drift.h"
 #include "typed_array.h"
 #include "worker.h"
 
@@ -20,9 +19,9 @@ using Handle = Napi::External<std::shared_ptr<Held>>;
 
 /// Rows of a picture that an array of `each` values a pixel holds.
 int64_t rows_in(Napi::Env env, const Napi::Value& value, int64_t width, int64_t each) {
-  if (!is(value, napi_float32_array)) refuse(env, "expected Float32Arrays.");
+  if (!is(value, napi_float32_array)) refuse(env, "rows: expected Float32Arrays.");
   const int64_t values = int64_t(value.As<Napi::TypedArray>().ElementLength());
-  if (values % (width * each) != 0) refuse(env, "expected whole rows of the picture.");
+  if (values % (width * each) != 0) refuse(env, "rows: expected whole ones of the picture.");
   return values / (width * each);
 }
 

@@ -3,12 +3,10 @@ import { join as joinPath } from "node:path";
 import type { Precision } from "../engine/engine.js";
 import { SmhdrError } from "../errors.js";
 import { modelFor } from "../model/extractors.js";
-import { FOLD_WEIGHT } from "../model/fold.js";
 import { loadModel } from "../model/model.js";
-import { withoutPrior } from "../model/prior.js";
 import { encodeSafetensors } from "../model/safetensors.js";
 import { type Contender, startContender, startPython, startWorker } from "./contender.js";
-import { forwardMultiplyAdds } from "./forward-cost.js";
+import { forwardMultiplyAdds, publishedModel } from "./forward-cost.js";
 import { Peak } from "./meter.js";
 import { networkInput, noiseRadiance } from "./pictures.js";
 import { difference, join, type RaceOptions, race, ratio } from "./race.js";
@@ -23,12 +21,10 @@ const TOLERANCE: Readonly<Record<Precision, number>> = { fp32: 1e-3, bf16: 5e-2 
 
 /** A network as published, so that all compute the same: the shipped model's weights, but neither merge nor learnt fold. */
 async function publishedNetwork(name: RacedNetwork, folder: string): Promise<{ file: string; flops: number }> {
-  const shipped = modelFor(await loadModel(RACED_MODELS[name]), EXPOSURES);
-  const tensors = new Map(withoutPrior(shipped.tensors));
-  tensors.delete(FOLD_WEIGHT);
+  const model = publishedModel(modelFor(await loadModel(RACED_MODELS[name]), EXPOSURES));
   const file = joinPath(folder, `${name}.safetensors`);
-  await writeFile(file, encodeSafetensors(tensors, { exposures: String(EXPOSURES) }));
-  return { file, flops: 2 * forwardMultiplyAdds({ ...shipped, tensors }) };
+  await writeFile(file, encodeSafetensors(model.tensors, { exposures: String(EXPOSURES) }));
+  return { file, flops: 2 * forwardMultiplyAdds(model) };
 }
 
 /** One work, done by us in several precisions and by the peers. */

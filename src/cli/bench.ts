@@ -43,8 +43,9 @@ export function registerBench(program: Command): void {
       "after",
       `
 Rows: smnet/SIDE/PRECISION is one pass of the network (width 60, three exposures), smnet-s/... one of the default model's
-(width 24), merge/... merges 3 photographs of 24 megapixels without a network, growth/... shows how time and memory grow with the picture. In a clone, "npm run bench" also
-measures the peaks, each kernel (kernel/...) and a training step (train/...). Seconds are medians; contenders take turns.
+(width 24), merge/... merges 3 photographs of 24 megapixels without a network, growth/... shows how time and memory grow
+with the picture. In a clone, "npm run bench" also measures the peaks, each kernel (kernel/...) and a training step
+(train/...). Seconds are medians; contenders take turns.
 PyTorch and OpenCV are raced in a clone, by the Python that SMHDR_PYTHON names; ONNX Runtime where onnxruntime-node is.
 
 Examples:
