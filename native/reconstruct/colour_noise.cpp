@@ -2,31 +2,34 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <new>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "core/mirror.h"
 #include "core/picture_size.h"
-#include "smhdr/mu_law.h"
+#include "merge/merge_model.h"
+#include "reconstruct/noise_tones.h"
 #include "smhdr/progress.h"
 
 namespace smhdr {
 namespace {
 
-constexpr float kMuFloat = float(kMu), kLogWhite = 8.51739317f;  // ln(1 + mu)
-constexpr int kBlock = 8, kStep = 4;
+constexpr int kBlock = int(ColourNoise::kSquare), kStep = 4;
 constexpr int64_t kGroup = 256;  // rows whose differences of colour are in memory at once
 constexpr int64_t kStripe = 32;  // rows of a thread's turn
-// Of the noise's deviation: below it a frequency vanishes. Chosen on twenty synthetic brackets, nine of test images;
-// half as much again changes little.
+// Of the noise's deviation: below it a frequency vanishes.
 constexpr float kThreshold = 2;
-constexpr double kSmoothest = 0.3;                     // share of the squares that show noise alone
-constexpr int64_t kLeastSquares = 64, kMostBins = 24;  // squares a brightness is judged by, and how many of those
-constexpr int64_t kMostMeasured = int64_t(1) << 16;    // squares
-constexpr float kRootHalf = 0.707106781f, kRootSixth = 0.408248290f;
+constexpr int64_t kMostMeasured = int64_t(1) << 16;  // squares
+// Of the deviation of what two exposures differ by, and of what shot noise alone would leave of that in their merge:
+// less, for what is finer than a pixel, and moved, differs too. This, the threshold and the share of smooth squares
+// were chosen on 69 synthetic brackets, noisy ones and clean ones, 27 of them of test images.
+constexpr float kOfDifference = 0.625f;
+// Above the brightest tone that two exposures share the shorter one stands alone, with all of the noise; in between,
+// over this much of brightness, its share rises.
+constexpr float kAlone = 0.05f;
 
 typedef float Eight __attribute__((vector_size(32), aligned(4), may_alias));
 
@@ -60,103 +63,39 @@ void product(const Eight* x, const float (&right)[kBlock][kBlock], Eight* out) {
   }
 }
 
-/// Mu-law values of a pixel: their mean, and the two differences of colour, orthonormal to it and to each other.
-struct Colours {
-  float brightness, red_blue, green;
-  explicit Colours(const float* rgb) {
-    float v[3];
-    for (int c = 0; c < 3; ++c) v[c] = std::log(1 + kMuFloat * std::clamp(rgb[c], 0.0f, 1.0f)) / kLogWhite;
-    brightness = (v[0] + v[1] + v[2]) / 3;
-    red_blue = (v[0] - v[2]) * kRootHalf;
-    green = (2 * v[1] - v[0] - v[2]) * kRootSixth;
-  }
-};
-
 /// The noise's deviation in each difference of colour, by brightness.
-class Noise {
- public:
-  /// Of squares over all of the picture; empty where there are too few.
-  Noise(const float* picture, int64_t height, int64_t width, ThreadPool& pool) {
-    const int64_t down = height / kBlock, across = width / kBlock;
-    int64_t step = 1;
-    while ((down / step) * (across / step) > kMostMeasured) ++step;
-    const int64_t rows = down / step, columns = across / step;
-    std::vector<Square> squares(rows * columns);
-    pool.parallel_for(rows, [&](int64_t row, int) {
-      for (int64_t column = 0; column < columns; ++column)
-        squares[row * columns + column] =
-            measure(picture + (row * step * kBlock * width + column * step * kBlock) * 3, width);
-    });
-    squares.erase(
-        std::remove_if(squares.begin(), squares.end(),
-                       [](const Square& s) { return !std::isfinite(s.brightness + s.noise[0] + s.noise[1]); }),
-        squares.end());
-    const auto count = int64_t(squares.size()), bins = std::min(kMostBins, count / kLeastSquares);
-    std::sort(squares.begin(), squares.end(), [](const Square& a, const Square& b) {
-      return std::tie(a.brightness, a.noise[0], a.noise[1]) < std::tie(b.brightness, b.noise[0], b.noise[1]);
-    });
-    for (int64_t bin = 0; bin < bins; ++bin) {
-      const int64_t begin = count * bin / bins, end = count * (bin + 1) / bins;
-      Square typical{};
-      double sum = 0;
-      for (int64_t i = begin; i < end; ++i) sum += squares[i].brightness;
-      typical.brightness = float(sum / double(end - begin));
-      for (int c = 0; c < 2; ++c) {
-        std::vector<float> seen;
-        for (int64_t i = begin; i < end; ++i) seen.push_back(squares[i].noise[c]);
-        const auto at = seen.begin() + int64_t(kSmoothest * double(seen.size()));
-        std::nth_element(seen.begin(), at, seen.end());
-        typical.noise[c] = *at;
-      }
-      tones_.push_back(typical);
-    }
-  }
-
-  bool known() const { return !tones_.empty(); }
-
-  /// Deviations at this brightness: between the tones measured, beyond them as at the last.
-  std::pair<float, float> at(float brightness) const {
-    const auto above = std::lower_bound(tones_.begin(), tones_.end(), brightness,
-                                        [](const Square& tone, float value) { return tone.brightness < value; });
-    if (above == tones_.begin()) return {above->noise[0], above->noise[1]};
-    const Square& below = above[-1];
-    if (above == tones_.end()) return {below.noise[0], below.noise[1]};
-    const float along = (brightness - below.brightness) / (above->brightness - below.brightness);
-    return {below.noise[0] + along * (above->noise[0] - below.noise[0]),
-            below.noise[1] + along * (above->noise[1] - below.noise[1])};
-  }
-
- private:
-  struct Square {
-    float brightness, noise[2];
+struct Noise {
+  /// Of two exposures, and the share of what they differ by that their merge has, where both show the light.
+  struct Pair {
+    NoiseTones tones;
+    float share;
   };
+  NoiseTones picture;
+  std::vector<Pair> pairs;
 
-  /// The root mean square of the differences of the diagonals of 2x2 pixels: of white noise its deviation, of smooth
-  /// content nearly 0.
-  static Square measure(const float* picture, int64_t width) {
-    float values[2][kBlock][kBlock];
-    double brightness = 0;
-    for (int y = 0; y < kBlock; ++y)
-      for (int x = 0; x < kBlock; ++x) {
-        const Colours colours(picture + (y * width + x) * 3);
-        brightness += colours.brightness;
-        values[0][y][x] = colours.red_blue, values[1][y][x] = colours.green;
-      }
-    Square out{float(brightness / (kBlock * kBlock)), {}};
-    for (int c = 0; c < 2; ++c) {
-      const auto& v = values[c];
-      double energy = 0;
-      for (int y = 0; y + 1 < kBlock; ++y)
-        for (int x = 0; x + 1 < kBlock; ++x) {
-          const double d = 0.5 * (v[y][x] - v[y][x + 1] - v[y + 1][x] + v[y + 1][x + 1]);
-          energy += d * d;
-        }
-      out.noise[c] = float(std::sqrt(energy / ((kBlock - 1) * (kBlock - 1))));
+  /// The least that is said.
+  Tone at(float brightness) const {
+    Tone out = picture.at(brightness);
+    for (const auto& [tones, share] : pairs) {
+      const float alone = std::clamp((brightness - tones.brightest()) / kAlone, 0.0f, 1.0f);
+      const float part = share + alone * (1 - share);
+      const Tone seen = tones.at(brightness);
+      for (int c = 0; c < 2; ++c) out.noise[c] = std::min(out.noise[c], part * seen.noise[c]);
     }
     return out;
   }
+};
 
-  std::vector<Square> tones_;
+/// How the squares lie that are measured: every `step`th of a row and of a column.
+struct Squares {
+  int64_t step = 1, rows, columns;
+  Squares(int64_t height, int64_t width) {
+    const int64_t down = height / kBlock, across = width / kBlock;
+    while ((down / step) * (across / step) > kMostMeasured) ++step;
+    rows = down / step, columns = across / step;
+  }
+  int64_t top(int64_t row) const { return row * step * kBlock; }
+  int64_t left(int64_t column) const { return column * step * kBlock; }
 };
 
 /// Adds to `sums` what is left of the block of `values` without its noise; both have `stride` floats a row.
@@ -222,35 +161,124 @@ void clean_rows(float* picture, int64_t width, int64_t first, int64_t end, int64
         total += *reinterpret_cast<const Eight*>(&planes.brightness[from + line * stride]);
       float mean = 0;
       for (int i = 0; i < kBlock; ++i) mean += total[i] / (kBlock * kBlock);
-      const auto [red_blue, green] = noise.at(mean);
-      add_block(&planes.colours[0][from], stride, red_blue, &sums[0][to], stride);
-      add_block(&planes.colours[1][from], stride, green, &sums[1][to], stride);
+      const Tone deviation = noise.at(mean);
+      for (int c = 0; c < 2; ++c) add_block(&planes.colours[c][from], stride, deviation.noise[c], &sums[c][to], stride);
     }
   constexpr float kShare = float(kStep * kStep) / (kBlock * kBlock);
   for (int64_t y = first; y < end; ++y)
     for (int64_t x = 0; x < width; ++x) {
       const int64_t from = (y - top) * stride + kStep + x, at = (y - first + kStep) * stride + kStep + x;
-      const float red_blue = (sums[0][at] * kShare - planes.colours[0][from]) * (kRootHalf * kLogWhite);
-      const float green = (sums[1][at] * kShare - planes.colours[1][from]) * (kRootSixth * kLogWhite);
+      const float red_blue =
+          (sums[0][at] * kShare - planes.colours[0][from]) * (Colours::kRootHalf * Colours::kLogWhite);
+      const float green = (sums[1][at] * kShare - planes.colours[1][from]) * (Colours::kRootSixth * Colours::kLogWhite);
       if (!std::isfinite(red_blue + green)) continue;
       const float change[3] = {red_blue - green, 2 * green, -red_blue - green};
       for (int c = 0; c < 3; ++c) {
         float& value = picture[(y * width + x) * 3 + c];
         const float more = std::exp(change[c]) - 1;
-        value = std::clamp(value + more * (value + 1 / kMuFloat), 0.0f, 1.0f);
+        value = std::clamp(value + more * (value + 1 / Colours::kMuFloat), 0.0f, 1.0f);
       }
     }
 }
 
+Error out_of_memory(int64_t width, int64_t height) {
+  return {ErrorCode::out_of_memory, "Not enough memory to take the colour noise of " + std::to_string(width) + " x " +
+                                        std::to_string(height) + " pixels away."};
+}
+
+/// Of a square that tells nothing.
+constexpr Tone kNothing{std::numeric_limits<float>::quiet_NaN(), {}};
+
+/// What two exposures differ by in a square, 6 values a pixel; nothing where the longer one clips, and where both
+/// are the same, as without light.
+Tone difference(const float* shorter, const float* longer, int64_t width) {
+  constexpr MergeTuning tuning;
+  float brightest = 0;
+  Tone out = noise_of_square([&](int64_t y, int64_t x) {
+    const int64_t at = (y * width + x) * 6;
+    for (int c = 3; c < 6; ++c) brightest = std::max(brightest, longer[at + c]);
+    const Colours one(shorter + at);
+    Colours both(longer + at);
+    both.red_blue -= one.red_blue, both.green -= one.green;
+    return both;
+  });
+  const bool same = out.noise[0] + out.noise[1] == 0;
+  return same || std::pow(brightest, 2.2f) >= tuning.clip_start ? kNothing : out;
+}
+
 }  // namespace
 
-Status take_colour_noise_away(float* picture, int64_t height, int64_t width, ThreadPool& pool,
-                              const Progress* progress) {
-  if (Status status = check_picture_size(width, height); !status.ok()) return status;
-  if (width < kBlock || height < kBlock) return {};
+struct ColourNoise::State {
+  int64_t width, height;
+  std::vector<float> exposure_values;
+  Squares squares{height, width};
+  /// Of every pair of neighbouring exposures.
+  std::vector<std::vector<Tone>> seen = std::vector<std::vector<Tone>>(
+      std::max<size_t>(exposure_values.size(), 1) - 1, std::vector<Tone>(squares.rows* squares.columns, kNothing));
+
+  Noise noise(const float* picture, ThreadPool& pool) const {
+    std::vector<Tone> of_picture(squares.rows * squares.columns);
+    pool.parallel_for(squares.rows, [&](int64_t row, int) {
+      for (int64_t column = 0; column < squares.columns; ++column)
+        of_picture[row * squares.columns + column] = noise_of_square([&](int64_t y, int64_t x) {
+          return Colours(picture + ((squares.top(row) + y) * width + squares.left(column) + x) * 3);
+        });
+    });
+    Noise out{NoiseTones(std::move(of_picture)), {}};
+    for (size_t i = 0; i < seen.size(); ++i) {
+      NoiseTones tones(seen[i]);
+      if (!tones.known()) continue;
+      // Variances of shot noise are inverse to the light: 1 and 1 / ratio, of which the merge has 1 / (1 + ratio).
+      const float ratio = std::exp2(exposure_values[i + 1] - exposure_values[i]);
+      out.pairs.push_back({std::move(tones), kOfDifference * std::sqrt(ratio) / (1 + ratio)});
+    }
+    return out;
+  }
+};
+
+ColourNoise::ColourNoise(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ColourNoise::ColourNoise(ColourNoise&&) noexcept = default;
+ColourNoise::~ColourNoise() = default;
+
+Result<ColourNoise> ColourNoise::create(int64_t width, int64_t height, std::vector<float> exposure_values) {
+  if (Status status = check_picture_size(width, height); !status.ok()) return status.error();
+  for (size_t i = 0; i < exposure_values.size(); ++i)
+    if (!std::isfinite(exposure_values[i]) || (i > 0 && exposure_values[i] < exposure_values[i - 1]))
+      return invalid_argument("exposure values: expected ascending numbers, got " + std::to_string(exposure_values[i]) +
+                              " at " + std::to_string(i) + ".");
   try {
-    const Noise noise(picture, height, width, pool);
-    if (!noise.known()) return {};
+    return ColourNoise(std::make_unique<State>(State{width, height, std::move(exposure_values)}));
+  } catch (const std::bad_alloc&) {
+    return out_of_memory(width, height);
+  }
+}
+
+std::vector<int64_t> ColourNoise::tops() const {
+  std::vector<int64_t> out;
+  if (!state_->seen.empty())
+    for (int64_t row = 0; row < state_->squares.rows; ++row) out.push_back(state_->squares.top(row));
+  return out;
+}
+
+Status ColourNoise::measure(int64_t index, const std::vector<const float*>& exposures, ThreadPool& pool) {
+  State& s = *state_;
+  if (index < 0 || index >= s.squares.rows || exposures.size() != s.exposure_values.size())
+    return invalid_argument("rows: expected " + std::to_string(s.exposure_values.size()) + " exposures' of " +
+                            std::to_string(s.squares.rows) + ", got " + std::to_string(exposures.size()) + " of " +
+                            std::to_string(index) + ".");
+  pool.parallel_for(s.squares.columns, [&](int64_t column, int) {
+    const int64_t from = s.squares.left(column) * 6;
+    for (size_t i = 0; i < s.seen.size(); ++i)
+      s.seen[i][index * s.squares.columns + column] = difference(exposures[i] + from, exposures[i + 1] + from, s.width);
+  });
+  return {};
+}
+
+Status ColourNoise::take_away(float* picture, ThreadPool& pool, const Progress* progress) const {
+  const int64_t width = state_->width, height = state_->height;
+  try {
+    const Noise noise = state_->noise(picture, pool);
+    if (!noise.picture.known()) return {};
     // Rows of the picture from a step above a group to a step below it; what the groups share is kept, as it was.
     Planes planes(kGroup + kStripe + 2 * kBlock, width);
     for (int64_t first = 0, end = 0; first < height; first = end) {
@@ -270,8 +298,7 @@ Status take_colour_noise_away(float* picture, int64_t height, int64_t width, Thr
       });
     }
   } catch (const std::bad_alloc&) {
-    return Error{ErrorCode::out_of_memory, "Not enough memory to take the colour noise of " + std::to_string(width) +
-                                               " x " + std::to_string(height) + " pixels away."};
+    return out_of_memory(width, height);
   }
   return {};
 }

@@ -1,17 +1,20 @@
-// Taking colour noise away: against plain loops at many sizes, threads against one, and what must stay as it is.
+// Taking colour noise away: against plain loops at many sizes, with exposures to measure it by and without, threads
+// against one, and what must stay as it is.
 #include "smhdr/colour_noise.h"
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "check.h"
 #include "op_comparison.h"
 #include "smhdr/progress.h"
 
-using smhdr::take_colour_noise_away;
+using smhdr::ColourNoise;
 using smhdr::ThreadPool;
 using smhdr::test::random_values;
 
@@ -40,43 +43,52 @@ Picture scene(int64_t width, int64_t height, double noise, double texture = 0.03
   return p;
 }
 
-std::vector<float> cleaned(const Picture& p, int threads) {
-  ThreadPool pool(threads);
-  std::vector<float> out = p.values;
-  CHECK(take_colour_noise_away(out.data(), p.height, p.width, pool).ok());
+/// Exposures of a picture, the shortest first, as a network reads them.
+struct Exposures {
+  std::vector<float> stops;
+  std::vector<std::vector<float>> values;
+};
+
+/// With noise of the shortest one's deviation, and of the others as shot noise has it.
+Exposures exposures_of(const Picture& p, const std::vector<float>& stops, double noise) {
+  Exposures out{stops, {}};
+  for (const float ev : stops) {
+    const std::vector<float> grain = random_values(p.width * p.height * 3, float(noise / std::exp2(ev / 2)), 0);
+    std::vector<float>& values = out.values.emplace_back();
+    for (size_t i = 0; i < grain.size(); i += 3) {
+      float light[3];
+      for (int c = 0; c < 3; ++c)
+        light[c] = std::min(float(light_of(mu_law(p.values[i + c]) + grain[i + c])), float(std::exp2(-ev)));
+      values.insert(values.end(), light, light + 3);
+      for (const float l : light) values.push_back(std::pow(l * std::exp2(ev), 1 / 2.2f));
+    }
+  }
   return out;
 }
 
-/// What the header says, pixel by pixel, in doubles.
-std::vector<double> plain(const Picture& p) {
-  const int64_t w = p.width, h = p.height;
-  std::vector<double> out(p.values.size());
-  for (size_t i = 0; i < out.size(); ++i) out[i] = mu_law(p.values[i]);
-  if (w < 8 || h < 8 || (w / 8) * (h / 8) < 64) return out;
-  std::vector<double> brightness(w * h), colours[2] = {brightness, brightness};
-  for (int64_t i = 0; i < w * h; ++i) {
-    const double r = out[3 * i], g = out[3 * i + 1], b = out[3 * i + 2];
-    brightness[i] = (r + g + b) / 3, colours[0][i] = (r - b) / std::sqrt(2),
-    colours[1][i] = (2 * g - r - b) / std::sqrt(6);
+std::vector<float> cleaned(const Picture& p, int threads, const Exposures& seen = {}) {
+  ThreadPool pool(threads);
+  smhdr::Result<ColourNoise> created = ColourNoise::create(p.width, p.height, seen.stops);
+  CHECK(created.ok());
+  ColourNoise& noise = created.value();
+  const std::vector<int64_t> tops = noise.tops();
+  for (auto i = int64_t(tops.size()) - 1; i >= 0; --i) {
+    std::vector<const float*> rows;
+    for (const auto& values : seen.values) rows.push_back(values.data() + tops[i] * p.width * 6);
+    CHECK(noise.measure(i, rows, pool).ok());
   }
-  struct Tone {
-    double brightness, noise[2];
-  };
-  std::vector<Tone> squares, tones;
-  for (int64_t y = 0; y + 8 <= h; y += 8)
-    for (int64_t x = 0; x + 8 <= w; x += 8) {
-      Tone tone{};
-      for (int64_t k = 0; k < 64; ++k) tone.brightness += brightness[(y + k / 8) * w + x + k % 8] / 64;
-      for (int c = 0; c < 2; ++c) {
-        const auto at = [&](int64_t k, int64_t dy, int64_t dx) {
-          return colours[c][(y + k / 7 + dy) * w + x + k % 7 + dx];
-        };
-        for (int64_t k = 0; k < 49; ++k)
-          tone.noise[c] += std::pow((at(k, 0, 0) - at(k, 0, 1) - at(k, 1, 0) + at(k, 1, 1)) / 2, 2) / 49;
-        tone.noise[c] = std::sqrt(tone.noise[c]);
-      }
-      squares.push_back(tone);
-    }
+  std::vector<float> out = p.values;
+  CHECK(noise.take_away(out.data(), pool).ok());
+  return out;
+}
+
+struct Tone {
+  double brightness, noise[2];
+};
+
+/// Of squares, sorted in here.
+std::vector<Tone> tones_of(std::vector<Tone> squares) {
+  std::vector<Tone> tones;
   std::sort(squares.begin(), squares.end(), [](const Tone& a, const Tone& b) { return a.brightness < b.brightness; });
   const size_t bins = std::min<size_t>(24, squares.size() / 64);
   for (size_t bin = 0; bin < bins; ++bin) {
@@ -91,14 +103,83 @@ std::vector<double> plain(const Picture& p) {
     }
     tones.push_back(tone);
   }
-  const auto deviation = [&](double at, int c) {
-    if (at <= tones[0].brightness) return tones[0].noise[c];
-    for (size_t i = 1; i < bins; ++i)
-      if (at <= tones[i].brightness) {
-        const double along = (at - tones[i - 1].brightness) / (tones[i].brightness - tones[i - 1].brightness);
-        return tones[i - 1].noise[c] + along * (tones[i].noise[c] - tones[i - 1].noise[c]);
+  return tones;
+}
+
+double deviation_at(const std::vector<Tone>& tones, double at, int c) {
+  if (at <= tones[0].brightness) return tones[0].noise[c];
+  for (size_t i = 1; i < tones.size(); ++i)
+    if (at <= tones[i].brightness) {
+      const double along = (at - tones[i - 1].brightness) / (tones[i].brightness - tones[i - 1].brightness);
+      return tones[i - 1].noise[c] + along * (tones[i].noise[c] - tones[i - 1].noise[c]);
+    }
+  return tones.back().noise[c];
+}
+
+/// The two differences of colour of a pixel of mu-law values.
+std::pair<double, double> colours_of(double r, double g, double b) {
+  return {(r - b) / std::sqrt(2), (2 * g - r - b) / std::sqrt(6)};
+}
+
+/// What the header says, pixel by pixel, in doubles.
+std::vector<double> plain(const Picture& p, const Exposures& seen = {}) {
+  const int64_t w = p.width, h = p.height;
+  std::vector<double> out(p.values.size());
+  for (size_t i = 0; i < out.size(); ++i) out[i] = mu_law(p.values[i]);
+  if (w < 8 || h < 8 || (w / 8) * (h / 8) < 64) return out;
+  std::vector<double> brightness(w * h), colours[2] = {brightness, brightness};
+  for (int64_t i = 0; i < w * h; ++i) {
+    const double r = out[3 * i], g = out[3 * i + 1], b = out[3 * i + 2];
+    brightness[i] = (r + g + b) / 3;
+    std::tie(colours[0][i], colours[1][i]) = colours_of(r, g, b);
+  }
+  const auto squares_of = [&](const std::vector<double>& bright, const std::vector<double>(&values)[2]) {
+    std::vector<Tone> squares;
+    for (int64_t y = 0; y + 8 <= h; y += 8)
+      for (int64_t x = 0; x + 8 <= w; x += 8) {
+        Tone tone{};
+        for (int64_t k = 0; k < 64; ++k) tone.brightness += bright[(y + k / 8) * w + x + k % 8] / 64;
+        for (int c = 0; c < 2; ++c) {
+          const auto at = [&](int64_t k, int64_t dy, int64_t dx) {
+            return values[c][(y + k / 7 + dy) * w + x + k % 7 + dx];
+          };
+          for (int64_t k = 0; k < 49; ++k)
+            tone.noise[c] += std::pow((at(k, 0, 0) - at(k, 0, 1) - at(k, 1, 0) + at(k, 1, 1)) / 2, 2) / 49;
+          tone.noise[c] = std::sqrt(tone.noise[c]);
+        }
+        if (std::isfinite(tone.brightness) && std::isfinite(tone.noise[0])) squares.push_back(tone);
       }
-    return tones[bins - 1].noise[c];
+    return squares;
+  };
+  const std::vector<Tone> own = tones_of(squares_of(brightness, colours));
+  struct Pair {
+    std::vector<Tone> tones;
+    double share;
+  };
+  std::vector<Pair> pairs;
+  for (size_t i = 0; i + 1 < seen.values.size(); ++i) {
+    std::vector<double> longer(w * h), differences[2] = {longer, longer};
+    for (int64_t at = 0; at < w * h; ++at) {
+      double mu[2][3], most = 0, bright = 0;
+      for (int c = 0; c < 3; ++c) {
+        for (int k = 0; k < 2; ++k) mu[k][c] = mu_law(seen.values[i + k][6 * at + c]);
+        bright += mu[1][c] / 3, most = std::max(most, double(seen.values[i + 1][6 * at + 3 + c]));
+      }
+      const auto [a, b] = colours_of(mu[1][0] - mu[0][0], mu[1][1] - mu[0][1], mu[1][2] - mu[0][2]);
+      longer[at] = std::pow(most, 2.2) < 0.8 ? bright : NAN;
+      differences[0][at] = a, differences[1][at] = b;
+    }
+    const double ratio = std::exp2(double(seen.stops[i + 1]) - seen.stops[i]);
+    std::vector<Tone> tones = tones_of(squares_of(longer, differences));
+    if (!tones.empty()) pairs.push_back({tones, 0.625 * std::sqrt(ratio) / (1 + ratio)});
+  }
+  const auto deviation = [&](double at, int c) {
+    double least = deviation_at(own, at, c);
+    for (const auto& [tones, share] : pairs) {
+      const double alone = std::clamp((at - tones.back().brightness) / 0.05, 0.0, 1.0);
+      least = std::min(least, (share + alone * (1 - share)) * deviation_at(tones, at, c));
+    }
+    return least;
   };
   const auto mirrored = [](int64_t at, int64_t size) { return at < 0 ? -at : at < size ? at : 2 * size - 2 - at; };
   const auto wave = [](int64_t a, int64_t x) {
@@ -142,16 +223,18 @@ void test_against_plain_loops() {
                                       {33, 287},
                                       {33, 289},
                                       {33, 520}})
-    for (const double noise : {0.0, 0.01}) {
-      const Picture p = scene(width, height, noise);
-      const std::vector<float> out = cleaned(p, 1);
-      const std::vector<double> expected = plain(p);
-      double most = 0;
-      for (size_t i = 0; i < out.size(); ++i)
-        most = std::max(most, std::abs(mu_law(out[i]) - std::clamp(expected[i], 0.0, 1.0)));
-      CHECK(most < kTolerance);
-      CHECK(out == cleaned(p, 3));
-    }
+    for (const double noise : {0.0, 0.01})
+      for (const std::vector<float>& stops : {std::vector<float>{}, {1}, {0, 2, 4}, {0, 0.5, 0.5, 5}}) {
+        const Picture p = scene(width, height, noise);
+        const Exposures seen = exposures_of(scene(width, height, 0), stops, 2 * noise + 0.001);
+        const std::vector<float> out = cleaned(p, 1, seen);
+        const std::vector<double> expected = plain(p, seen);
+        double most = 0;
+        for (size_t i = 0; i < out.size(); ++i)
+          most = std::max(most, std::abs(mu_law(out[i]) - std::clamp(expected[i], 0.0, 1.0)));
+        CHECK(most < kTolerance);
+        CHECK(out == cleaned(p, 3, seen));
+      }
 }
 
 /// The deviation of b from a in the colours' difference red - blue, and in brightness.
@@ -185,6 +268,14 @@ void test_noise_goes_and_the_rest_stays() {
   CHECK(deviations(clean.values, cleaned(clean, 2)).first < 1e-5);
 }
 
+/// Colours as fine as noise that are in all of the exposures are not taken for it.
+void test_fine_colours_stay() {
+  const Picture clean = scene(256, 192, 0.01);  // its grain is the scene's
+  const double without = deviations(clean.values, cleaned(clean, 2)).first;
+  const double with = deviations(clean.values, cleaned(clean, 2, exposures_of(clean, {0, 2, 4}, 0.002))).first;
+  CHECK(with < 0.1 * without);
+}
+
 void test_bad_input() {
   Picture p = scene(96, 96, 0.01);
   const std::vector<float> sound = cleaned(p, 1);
@@ -197,16 +288,34 @@ void test_bad_input() {
   for (size_t i = 0; i < out.size(); ++i) CHECK(i == broken || std::abs(mu_law(out[i]) - mu_law(sound[i])) < 0.05);
 
   ThreadPool pool(1);
-  CHECK(!take_colour_noise_away(nullptr, -1, 4, pool).ok());
-  CHECK(!take_colour_noise_away(nullptr, 4, (int64_t(1) << 24) + 1, pool).ok());
-  CHECK(!take_colour_noise_away(nullptr, 0, 0, pool).ok());
-  std::vector<float> black(96 * 96 * 3);
-  CHECK(take_colour_noise_away(black.data(), 96, 96, pool).ok());
-  CHECK(black == std::vector<float>(96 * 96 * 3));
+  CHECK(!ColourNoise::create(-1, 4, {}).ok());
+  CHECK(!ColourNoise::create((int64_t(1) << 24) + 1, 4, {}).ok());
+  CHECK(!ColourNoise::create(0, 0, {}).ok());
+  CHECK(!ColourNoise::create(96, 96, {0, 2, 1}).ok());
+  CHECK(!ColourNoise::create(96, 96, {0, std::numeric_limits<float>::infinity()}).ok());
+  const Picture black{96, 96, std::vector<float>(96 * 96 * 3)};
+  CHECK(cleaned(black, 1) == black.values);
+  // Of exposures that are no numbers, or show nothing, the picture alone tells.
+  p.values[broken] = 0.1f;
+  const Exposures nothing = exposures_of(black, {0, 2}, 0);
+  CHECK(cleaned(p, 1, nothing) == cleaned(p, 1));
+  const Exposures no_numbers{{0, 2}, std::vector(2, std::vector<float>(96 * 96 * 6, NAN))};
+  CHECK(cleaned(p, 1, no_numbers) == cleaned(p, 1));
+
+  smhdr::Result<ColourNoise> created = ColourNoise::create(96, 96, {0, 2});
+  ColourNoise& noise = created.value();
+  CHECK(noise.tops().size() == 12);
+  CHECK(!noise.measure(12, {nothing.values[0].data(), nothing.values[1].data()}, pool).ok());
+  CHECK(!noise.measure(-1, {nothing.values[0].data(), nothing.values[1].data()}, pool).ok());
+  CHECK(!noise.measure(0, {nothing.values[0].data()}, pool).ok());
+  CHECK(ColourNoise::create(96, 96, {0}).value().tops().empty());
+  // Of five megapixels every other square of every other row.
+  const std::vector<int64_t> tops = ColourNoise::create(2560, 2048, {0, 2}).value().tops();
+  CHECK(tops.size() == 128 && tops[1] == 16);
   const std::atomic<bool> stop = true;
   smhdr::Progress progress;
   progress.cancelled = &stop;
-  const smhdr::Status status = take_colour_noise_away(p.values.data(), 96, 96, pool, &progress);
+  const smhdr::Status status = noise.take_away(p.values.data(), pool, &progress);
   CHECK(!status.ok() && status.error().code == smhdr::ErrorCode::cancelled);
 }
 
@@ -215,6 +324,7 @@ void test_bad_input() {
 int main() {
   test_against_plain_loops();
   test_noise_goes_and_the_rest_stays();
+  test_fine_colours_stay();
   test_bad_input();
   return smhdr::test::finish();
 }

@@ -121,7 +121,17 @@ export interface Addon {
   driftSmooth(drift: NativeDrift, threads: number): NativeTask<void>;
   driftTakeBack(drift: NativeDrift, y0: number, picture: Float32Array, threads: number): NativeTask<void>;
   /** See native/include/smhdr/colour_noise.h. */
-  takeColourNoiseAway(picture: Float32Array, width: number, threads: number): NativeTask<void>;
+  createColourNoise(width: number, height: number, exposureValues: readonly number[]): NativeColourNoise;
+  /** First rows of the squares that are measured. */
+  colourNoiseTops(noise: NativeColourNoise): number[];
+  /** 8 rows of every exposure from colourNoiseTops()[index] on, one exposure after the other, 6 values a pixel. */
+  colourNoiseMeasure(
+    noise: NativeColourNoise,
+    index: number,
+    exposures: Float32Array,
+    threads: number,
+  ): NativeTask<void>;
+  colourNoiseTakeAway(noise: NativeColourNoise, picture: Float32Array, threads: number): NativeTask<void>;
 
   createMerger(options: MergerOptions): NativeMerger;
   /** Bands [y0, y1) of the reference to hand to mergerAnalyse. */
@@ -278,6 +288,11 @@ export interface SampleRegion {
 /** Opaque: the addon's drift. */
 export interface NativeDrift {
   readonly drift: unique symbol;
+}
+
+/** Opaque: the addon's colour noise. */
+export interface NativeColourNoise {
+  readonly colourNoise: unique symbol;
 }
 
 /** Opaque: the addon's merger. */

@@ -13,6 +13,15 @@ export function asSmhdrError(error: unknown): SmhdrError {
   return new SmhdrError(code ?? "INTERNAL", message, { cause: error });
 }
 
+/** What the addon's function gives at once; what it throws is an SmhdrError. */
+export function callNative<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw asSmhdrError(error);
+  }
+}
+
 /** Waits for a native task; an aborted signal stops it and rejects with CANCELLED. */
 export async function finishTask<T>(start: () => NativeTask<T>, signal?: AbortSignal): Promise<T> {
   if (signal?.aborted) throw new SmhdrError("CANCELLED", "Cancelled.", { cause: signal.reason });

@@ -1,7 +1,7 @@
 // Over areas wider than its noise a network's picture is a few per cent brighter or darker than the merge, which is exact where the
 // exposures agree. That is taken back; what is finer, and where the two show different things, stays the network's.
-import { type Addon, loadAddon, type NativeDrift } from "../engine/addon.js";
-import { asSmhdrError, finishTask } from "../engine/task.js";
+import { loadAddon } from "../engine/addon.js";
+import { callNative, finishTask } from "../engine/task.js";
 import type { Sampler } from "./sampler.js";
 
 /** Rows at once, a multiple of the squares (native/include/smhdr/drift.h): the reference's values take memory. */
@@ -22,7 +22,7 @@ export async function takeDriftBack(
 ): Promise<void> {
   const { width, height } = merge;
   const addon = loadAddon();
-  const drift = create(addon, width, height);
+  const drift = callNative(() => addon.createDrift(width, height));
   const values = new Float32Array(Math.min(BAND, height) * width * 6);
   const bands = Array.from({ length: Math.ceil(height / BAND) }, (_, i) => i * BAND);
   const rows = (data: Float32Array, y: number) => data.subarray(y * width * 3, (y + BAND) * width * 3);
@@ -37,12 +37,4 @@ export async function takeDriftBack(
   }
   await finishTask(() => addon.driftSmooth(drift, threads), signal);
   for (const y of bands) await finishTask(() => addon.driftTakeBack(drift, y, rows(picture, y), threads), signal);
-}
-
-function create(addon: Addon, width: number, height: number): NativeDrift {
-  try {
-    return addon.createDrift(width, height);
-  } catch (error) {
-    throw asSmhdrError(error);
-  }
 }

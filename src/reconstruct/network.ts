@@ -157,9 +157,13 @@ export async function bracketRadiance(
     }),
   });
   if (merge) {
+    const exposures = chosen.map((i, at) => ({
+      sampler: samplers[at],
+      exposureValue: bracket.exposures[i].exposureValue,
+    }));
     const reference = samplers[chosen.indexOf(bracket.reference)];
     await takeDriftBack(data, merge, mergeScale, reference, { threads, signal: options.signal });
-    await takeColourNoiseAway(data, bracket.width, { threads, signal: options.signal });
+    await takeColourNoiseAway(data, bracket.width, exposures, { threads, signal: options.signal });
     if (chosen[0] > 0) bringHighlights(data, merge.data, mergeScale);
   }
   const scale = 2 ** -shift;

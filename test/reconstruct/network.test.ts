@@ -24,15 +24,20 @@ async function smallModel(): Promise<Model> {
   return { name: "b", tensors, metadata, width: 24, exposures: 3 };
 }
 
-/** A picture of soft gradients and edges at three exposures. */
-function bracket(width: number, height: number, ev = [0, 2, 4]): Promise<Bracket> {
-  const scene = (x: number, y: number, c: number) =>
-    0.02 + 0.4 * (Math.sin(x / (9 + c)) * Math.cos(y / 13)) ** 2 + (x > width / 2 ? 0.3 : 0) * (y % 40 > 20 ? 1 : 0.2);
+/** Radiance of soft gradients and edges. */
+function scene(width: number, x: number, y: number, c: number): number {
+  const edges = (x > width / 2 ? 0.3 : 0) * (y % 40 > 20 ? 1 : 0.2);
+  return 0.2 * (0.02 + 0.4 * (Math.sin(x / (9 + c)) * Math.cos(y / 13)) ** 2 + edges);
+}
+
+/** That at three exposures; `noise`: what their values are multiplied by. */
+function bracket(width: number, height: number, ev = [0, 2, 4], noise = () => 1): Promise<Bracket> {
   const images = ev.map((stops) => {
     const data = new Uint8Array(width * height * 3);
     for (let y = 0, i = 0; y < height; y++)
       for (let x = 0; x < width; x++)
-        for (let c = 0; c < 3; c++) data[i++] = 255 * Math.min(1, scene(x, y, c) * 2 ** stops * 0.2) ** (1 / 2.2);
+        for (let c = 0; c < 3; c++)
+          data[i++] = 255 * Math.min(1, noise() * (scene(width, x, y, c) * 2 ** stops) ** (1 / 2.2));
     return { width, height, channels: 3, data, encoding: { transfer: "gamma2.2", primaries: "srgb" } } as const;
   });
   return bracketFromImages(images, { ev, align: "none" });
@@ -259,22 +264,15 @@ test("where a network with a prior is a little darker than the merge, that is ta
   await assert.rejects(run(AbortSignal.abort()), { code: "CANCELLED" });
 });
 
-test("colour noise that a network with a prior left is taken away, brightness stays", async () => {
-  const b = await bracket(200, 136);
-  let state = 1;
-  const draw = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32 - 0.5;
-  };
+/** What is left of the noise of the colours, and of brightness, that a network left in the bracket's picture. */
+async function noiseLeft(b: Bracket, draw: () => number): Promise<[number, number]> {
   const given: { clean?: Float32Array; noisy?: Float32Array } = {};
   const fake: Engine = {
     device: "fake",
     bytesPerPixel: () => 1,
-    run: async ({ exposures, width, height }) => {
-      given.clean = Float32Array.from({ length: 3 * width * height }, (_, i) => {
-        const merged = exposures[3][6 * Math.floor(i / 3) + (i % 3)];
-        return Math.min(0.9, merged);
-      });
+    run: async ({ width, height }) => {
+      const at = (i: number) => [width, Math.floor(i / 3) % width, Math.floor(i / 3 / width), i % 3] as const;
+      given.clean = Float32Array.from({ length: 3 * width * height }, (_, i) => scene(...at(i)));
       given.noisy = given.clean.map((v) => Math.max(0, Math.min(1, v + (v + 1 / 5000) * 0.3 * draw())));
       return given.noisy.slice();
     },
@@ -284,16 +282,30 @@ test("colour noise that a network with a prior left is taken away, brightness st
   const { data } = await reconstructNetwork(b, { name: "fake", exposures: 3, prior: true }, fake, options);
   const { clean, noisy } = given;
   assert.ok(clean && noisy && data.length === clean.length, "whole, without padding");
-  const squares = (of: Float32Array, what: (at: number) => (of: Float32Array) => number) => {
+  const squares = (of: Float32Array, what: (of: Float32Array, p: number) => number) => {
     let sum = 0;
-    for (let p = 0; p < of.length; p += 3) sum += (what(p)(of) - what(p)(clean)) ** 2;
+    for (let p = 0; p < of.length; p += 3) sum += (what(of, p) - what(clean, p)) ** 2;
     return sum;
   };
-  const colour = (p: number) => (of: Float32Array) => muLaw(of[p]) - muLaw(of[p + 2]);
-  const brightness = (p: number) => (of: Float32Array) => muLaw(of[p]) + muLaw(of[p + 1]) + muLaw(of[p + 2]);
-  const [left, kept] = [colour, brightness].map((what) => squares(data, what) / squares(noisy, what));
-  assert.ok(left < 0.4, `${left} of the colours' noise is left`);
-  assert.ok(kept > 0.7, `${kept} of the brightness's noise, which drift's squares alone take a little of`);
+  const left = (what: (of: Float32Array, p: number) => number) => squares(data, what) / squares(noisy, what);
+  return [
+    left((of, p) => muLaw(of[p]) - muLaw(of[p + 2])),
+    left((of, p) => muLaw(of[p]) + muLaw(of[p + 1]) + muLaw(of[p + 2])),
+  ];
+}
+
+test("colour noise that a network with a prior left is taken away, as much as its exposures had; brightness stays", async () => {
+  let state = 1;
+  const draw = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32 - 0.5;
+  };
+  const noisy = await bracket(200, 136, [0, 2, 4], () => 1 + 0.5 * draw());
+  const [colour, brightness] = await noiseLeft(noisy, draw);
+  assert.ok(colour < 0.4, `${colour} of the colours' noise is left`);
+  assert.ok(brightness > 0.7, `${brightness} of the brightness's noise, which drift's squares alone take a little of`);
+  const [kept] = await noiseLeft(await bracket(200, 136), draw);
+  assert.ok(kept > 0.8, `${kept} of what is as fine as noise is left where the exposures have none`);
 });
 
 test("of a bracket of many stops a network with a prior gets those near the reference, and the merge's highlights", async () => {
