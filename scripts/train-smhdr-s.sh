@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains what models/smhdr-s.safetensors last went through (parts 8 and 9 of its card), with today's alignment and kernels: alike, not to the
+# Trains what models/smhdr-s.safetensors last went through (parts 8 to 11 of its card), with today's alignment and kernels: alike, not to the
 # bit. Twice with the same code, on the same kind of processor, it gives the same bits:
 #   npm run build && scripts/train-smhdr-s.sh DATA OUT
 # DATA holds hdri/*.hdr and exr/*.exr; the images of the public test set among them are left out. OUT/smhdr-s.safetensors is the
@@ -39,16 +39,21 @@ part() {
 start=$out/start.safetensors
 git show d9b6b74:models/smhdr-s.safetensors > "$start"
 validation 3 2 3
-if [ -e "$out/body/checkpoint.safetensors" ]; then from=(); else from=(--model "$start"); fi
-part body train "${from[@]}" --config models/smhdr-s.training.json --data "$out/validation-3" --synthesize "${sources[@]}"
-
+model=$start
+for number in 8 9 10; do
+  # A run that was begun knows its weights.
+  if [ -e "$out/$number/checkpoint.safetensors" ]; then from=(); else from=(--model "$model"); fi
+  part $number train "${from[@]}" --config models/smhdr-s.training/$number.json --data "$out/validation-3" --synthesize "${sources[@]}"
+  model=$out/$number/model.safetensors
+done
 model=$out/average.safetensors
-node scripts/average-models.mjs "$start" "$out/body/model.safetensors" "$model"
+node scripts/average-models.mjs "$out/9/model.safetensors" "$out/10/model.safetensors" "$model"
+
 for exposures in 5 2; do
   case $exposures in 2) spacing=(2 3) ;; *) spacing=(1.5 2) ;; esac
   validation $exposures "${spacing[@]}"
-  part $exposures finetune --model "$model" --exposures $exposures --config models/smhdr-s.extractors.json \
+  part 11-$exposures finetune --model "$model" --exposures $exposures --config models/smhdr-s.training/11.json \
     --data "$out/validation-$exposures" --synthesize "${sources[@]}"
-  model=$out/$exposures/model.safetensors
+  model=$out/11-$exposures/model.safetensors
 done
 cp "$model" "$out/smhdr-s.safetensors"

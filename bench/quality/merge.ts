@@ -1,4 +1,5 @@
-// How good merging is: npx tsx bench/quality/merge.ts [--per-source 2, 0 for none] [--spacing 2] [--model smhdr-s ...] [--follow none] [--json] [HDR_IMAGES...]
+// How good merging is: npx tsx bench/quality/merge.ts [--per-source 2, 0 for none] [--spacing 2] [--model smhdr-s ...] [--follow none] [--noise 0.1 of what cameras have]
+//    [--json] [HDR_IMAGES...]
 // 1. Dynamic brackets synthesised from the images, default the public test images (3 exposures 2 stops apart, moving objects, hand-held):
 //    the radiance merge and models, as smhdr merge makes them, against the reference exposure alone and OpenCV's
 //    AlignMTB + MergeDebevec (python3, or $SMHDR_PYTHON, with cv2).
@@ -30,6 +31,7 @@ const { values, positionals } = parseArgs({
     spacing: { type: "string", default: "2" },
     model: { type: "string", multiple: true, default: [] },
     follow: { type: "string", default: "auto" },
+    noise: { type: "string" },
     json: { type: "boolean", default: false },
   },
 });
@@ -103,6 +105,7 @@ async function dynamic(): Promise<void> {
             objects: [1, 4],
             handheld: 1,
             response: 0,
+            ...(values.noise !== undefined && { noise: Number(values.noise) }),
           },
           1000 * s + k,
         );
