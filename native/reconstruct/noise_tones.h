@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "smhdr/colour_noise.h"
 #include "smhdr/mu_law.h"
 
 namespace smhdr {
@@ -32,7 +33,7 @@ struct Tone {
 };
 
 /// Side of the squares that noise is measured in.
-constexpr int64_t kNoiseSquare = 8;
+constexpr int64_t kNoiseSquare = ColourNoise::kSquare;
 
 /// The root mean square of the differences of the diagonals of 2x2 pixels: of white noise its deviation, of smooth
 /// content nearly 0. `values(y, x)`: the square's colours.

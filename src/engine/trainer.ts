@@ -1,7 +1,7 @@
 import type { StoredTensor } from "../model/safetensors.js";
 import { loadAddon, type NativeDevices } from "./addon.js";
 import type { Precision } from "./engine.js";
-import { asSmhdrError, finishTask } from "./task.js";
+import { callNative, finishTask } from "./task.js";
 
 /** Everything the shapes of a network's weights follow from. */
 export interface NetworkShape {
@@ -123,22 +123,13 @@ export function createTrainer(
     ...options,
     vgg: Object.fromEntries(options.vgg ?? []),
   };
-  const created = withErrors(() => addon.createTrainer(Object.fromEntries(weights), native, threads, device));
+  const created = callNative(() => addon.createTrainer(Object.fromEntries(weights), native, threads, device));
   const { handle, stages } = created;
   return {
     device: `${device} (${created.device})`,
     stages,
-    step: (batch, signal) => finishTask(() => withErrors(() => addon.trainStep(handle, batch)), signal),
+    step: (batch, signal) => finishTask(() => addon.trainStep(handle, batch), signal),
     state: () => addon.trainerState(handle),
-    restore: (state) => withErrors(() => addon.restoreTrainer(handle, state)),
+    restore: (state) => callNative(() => addon.restoreTrainer(handle, state)),
   };
-}
-
-/** The addon throws errors of its own at once for arguments that do not fit. */
-function withErrors<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (error) {
-    throw asSmhdrError(error);
-  }
 }

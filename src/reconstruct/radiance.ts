@@ -1,7 +1,7 @@
 import type { Bracket, Note } from "../bracket/bracket.js";
 import { transferTable } from "../bracket/transfer.js";
 import { loadAddon, type MergerOptions, type NativeDevice, type NativeMerger } from "../engine/addon.js";
-import { asSmhdrError, finishTask } from "../engine/task.js";
+import { asSmhdrError, callNative, finishTask } from "../engine/task.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
 
@@ -109,11 +109,7 @@ function createMerger(options: MergerOptions, device: NativeDevice, onFailure: (
 /** Throws UNSUPPORTED, saying why, where mergeRadiance could not use the device. */
 export function checkMergeDevice(device: NativeDevice): void {
   const smallest = { width: 1, height: 1, depth: "float32", transfer: new Float32Array(0), reference: 0 } as const;
-  try {
-    loadAddon().createMerger({ ...smallest, exposureValues: [0, 1], alignments: [], device });
-  } catch (error) {
-    throw asSmhdrError(error);
-  }
+  callNative(() => loadAddon().createMerger({ ...smallest, exposureValues: [0, 1], alignments: [], device }));
 }
 
 /** Rows per strip that keep the result and every exposure's rows within `memory`. */

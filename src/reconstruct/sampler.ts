@@ -1,7 +1,7 @@
 import type { Exposure, PixelStore } from "../bracket/bracket.js";
 import { transferTable } from "../bracket/transfer.js";
 import { type Addon, loadAddon, optionalAddon, type SamplerOptions } from "../engine/addon.js";
-import { asSmhdrError, finishTask } from "../engine/task.js";
+import { callNative, finishTask } from "../engine/task.js";
 import { gammaTable, muLawTable, radianceScale } from "./network-input.js";
 import { PlainSampler } from "./plain-sampler.js";
 import type { Region } from "./region.js";
@@ -68,23 +68,13 @@ function nativeSampler(
   { threads, gain = 1, scale = 1, ...options }: NativeOptions,
 ): Sampler {
   const { width, height, depth } = pixels;
-  try {
-    const sampler = addon.createSampler({
-      width,
-      height,
-      depth,
-      transfer: transferTable(pixels),
-      gain,
-      scale,
-      ...options,
-    });
-    return inBands((region, out) => {
-      const rows = pixels.rows(...addon.samplerRows(sampler, region));
-      return finishTask(() => addon.samplerRead(sampler, region, rows, out, threads));
-    });
-  } catch (error) {
-    throw asSmhdrError(error);
-  }
+  const sampler = callNative(() =>
+    addon.createSampler({ width, height, depth, transfer: transferTable(pixels), gain, scale, ...options }),
+  );
+  return inBands((region, out) => {
+    const rows = pixels.rows(...addon.samplerRows(sampler, region));
+    return finishTask(() => addon.samplerRead(sampler, region, rows, out, threads));
+  });
 }
 
 function inBands(read: Sampler["read"]): Sampler {
