@@ -23,6 +23,7 @@ import { mergeRadiance } from "../../src/reconstruct/radiance.js";
 import { Reconstructor } from "../../src/reconstruct/reconstructor.js";
 import { loadSources } from "../../src/train/synthesis/load-sources.js";
 import { type SyntheticBracket, synthesizeBracket } from "../../src/train/synthesis/synthesize.js";
+import { halvedElsewhere, meanShares, type PlacedError, placeError, places } from "./error-places.js";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -132,6 +133,7 @@ async function dynamic(): Promise<void> {
       "scene".padEnd(34) + ["mu", "l"].flatMap((kind) => names.map((name) => `${name} ${kind}`.padStart(14))).join(""),
     );
     const rows: number[][] = [];
+    const errors: PlacedError[][] = names.map(() => []);
     for (const { name, folder: place, bracket } of scenes) {
       const { truth, exposures, exposureValues } = bracket;
       const encoding = { transfer: "gamma2.2", primaries: "srgb" } as const;
@@ -153,10 +155,12 @@ async function dynamic(): Promise<void> {
         results.map((data) => (data ? psnr(data, truth, curve) : Number.NaN)),
       );
       rows.push(row);
+      for (const [i, data] of results.entries()) if (data) errors[i].push(placeError(data, bracket));
       say(name.padEnd(34) + row.map((v) => wide(v)).join(""));
     }
     const mean = rows[0].map((_, i) => rows.reduce((sum, row) => sum + row[i], 0) / rows.length);
     say("mean".padEnd(34) + mean.map((v) => wide(v)).join(""));
+    sayPlaces(errors);
     if (values.json)
       for (const [i, name] of names.entries())
         console.log(
@@ -165,6 +169,20 @@ async function dynamic(): Promise<void> {
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** Where the squared error of each method lies, and what halving the differences everywhere else would give. */
+function sayPlaces(errors: readonly PlacedError[][]): void {
+  const areas = meanShares(errors[0].map(({ pixels }) => pixels));
+  const shares = errors.map((each) => meanShares(each.map(({ squares }) => squares)));
+  say("\nShare of the squared mu-law error by what the reference shows, per cent, mean over scenes");
+  say(`${"".padEnd(24)}${"area".padStart(10)}${names.map((name) => name.padStart(14)).join("")}`);
+  for (const [k, place] of places.entries())
+    say(
+      place.padEnd(24) + (100 * areas[k]).toFixed(1).padStart(10) + shares.map((each) => wide(100 * each[k])).join(""),
+    );
+  const halved = errors.map((each) => wide(each.length > 0 ? halvedElsewhere(each) : Number.NaN));
+  say(`PSNR-mu, were all differences but in the last row halved`.padEnd(34) + halved.join(""));
 }
 
 /** The plain merge: hat-weighted mean in linear light; where no exposure has weight, the one that clips or drowns least. */

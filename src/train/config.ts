@@ -66,7 +66,7 @@ export interface TrainConfig {
   readonly scenesAtOnce: number;
   /**
    * For --synthesize: brackets per epoch, their side in pixels, stops between exposures (empty: mixed), the share of cameras whose
-   * curve is not gamma 2.2, the share of scenes in which anything moves.
+   * curve is not gamma 2.2, the share of scenes in which anything moves, and the range of ISO settings, which decide the noise.
    */
   readonly synthesis: {
     readonly scenes: number;
@@ -74,6 +74,7 @@ export interface TrainConfig {
     readonly evSpacing: readonly number[];
     readonly response: number;
     readonly motion: number;
+    readonly iso: readonly [number, number];
   };
   /** A checkpoint is written when so many minutes have passed since the last; 0: after every step. */
   readonly checkpointMinutes: number;
@@ -156,6 +157,13 @@ function overlay(base: unknown, given: unknown, key: string, source: string): un
     return Array.isArray(given) && given.every((stops) => typeof stops === "number" && stops > 0 && stops <= 6)
       ? given
       : refuse(where, "a list of numbers above 0, 6 at most", given);
+  if (key === "synthesis.iso")
+    return Array.isArray(given) &&
+      given.length === 2 &&
+      given.every((iso) => typeof iso === "number" && iso >= 25 && iso <= 409600) &&
+      given[0] <= given[1]
+      ? given
+      : refuse(where, "[low, high] within 25 to 409600", given);
   if (typeof given !== "object" || given === null || Array.isArray(given))
     return refuse(key ? where : source, "an object", given);
   const out: Record<string, unknown> = { ...(base as object) };

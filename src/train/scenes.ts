@@ -98,7 +98,7 @@ export function synthesizedScenes(
     onProgress,
   }: SceneOptions & { workers?: number } = {},
 ): SceneSet {
-  const { scenes: count, size, evSpacing, response, motion } = config.synthesis;
+  const { scenes: count, size, evSpacing, response, motion, iso } = config.synthesis;
   const measured = needsSegments(config);
   const generation = (epoch: number) => {
     if (!measured) return epoch - 1;
@@ -122,6 +122,7 @@ export function synthesizedScenes(
           exposures: config.exposures,
           response,
           motion,
+          iso,
           ...(evSpacing.length > 0 && { evSpacing }),
         },
         seed: config.seed,

@@ -60,6 +60,8 @@ test("unknown keys and values out of range are refused, naming them", () => {
     [{ curriculum: { plain: 0, rising: 0, falling: 0 } }, /at least one epoch/],
     [{ trained: "conv_first" }, /trained: expected a list of names/],
     [{ synthesis: { evSpacing: [0] } }, /evSpacing/],
+    [{ synthesis: { iso: [6400, 100] } }, /iso/],
+    [{ synthesis: { iso: [100] } }, /iso/],
     [{ seed: -1 }, /seed/],
   ] as const)
     assert.throws(() => makeConfig(change), refuses(pattern), JSON.stringify(change));

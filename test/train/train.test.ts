@@ -151,7 +151,7 @@ test("stopped anywhere and gone on with, a run arrives at the same bits", async 
 test("so does a run whose scenes are made on the way", async () => {
   const sources = await writeSources(root);
   const config = tinyConfig({
-    synthesis: { scenes: 3, size: 48, evSpacing: [2], response: 0.1, motion: 0.9 },
+    synthesis: { scenes: 3, size: 48, evSpacing: [2], response: 0.1, motion: 0.9, iso: [100, 6400] },
     masks: "random",
     perceptual: "vgg",
     lossWeights: "uniform",
@@ -317,7 +317,10 @@ test("bad data sets are refused before anything is written", async () => {
   await assert.rejects(
     changed(
       async () => {},
-      tinyConfig({ patch: 64, synthesis: { scenes: 1, size: 64, evSpacing: [], response: 0.1, motion: 0.9 } }),
+      tinyConfig({
+        patch: 64,
+        synthesis: { scenes: 1, size: 64, evSpacing: [], response: 0.1, motion: 0.9, iso: [100, 6400] },
+      }),
     ),
     fails("BAD_INPUT", /64x64 pixels for a patch, got 72x56/),
   );
