@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains what models/smhdr-s.safetensors last went through (parts 8 to 11 of its card), with today's alignment and kernels: alike, not to the
+# Trains what models/smhdr-s.safetensors last went through (parts 8 to 13 of its card), with today's alignment and kernels: alike, not to the
 # bit. Twice with the same code, on the same kind of processor, it gives the same bits:
 #   npm run build && scripts/train-smhdr-s.sh DATA OUT
 # DATA holds hdri/*.hdr and exr/*.exr; the images of the public test set among them are left out. OUT/smhdr-s.safetensors is the
@@ -39,21 +39,37 @@ part() {
 start=$out/start.safetensors
 git show d9b6b74:models/smhdr-s.safetensors > "$start"
 validation 3 2 3
-model=$start
-for number in 8 9 10; do
+# trains NUMBER WEIGHTS: a part of the whole network.
+trains() {
+  local from=(--model "$2")
   # A run that was begun knows its weights.
-  if [ -e "$out/$number/checkpoint.safetensors" ]; then from=(); else from=(--model "$model"); fi
-  part $number train "${from[@]}" --config models/smhdr-s.training/$number.json --data "$out/validation-3" --synthesize "${sources[@]}"
-  model=$out/$number/model.safetensors
-done
+  if [ -e "$out/$1/checkpoint.safetensors" ]; then from=(); fi
+  part $1 train "${from[@]}" --config models/smhdr-s.training/$1.json --data "$out/validation-3" --synthesize "${sources[@]}"
+}
+trains 8 "$start"
+trains 9 "$out/8/model.safetensors"
+trains 10 "$out/9/model.safetensors"
 model=$out/average.safetensors
 node scripts/average-models.mjs "$out/9/model.safetensors" "$out/10/model.safetensors" "$model"
+trains 11 "$model"
+trains 12 "$model"
+node scripts/average-models.mjs "$model" "$out/11/model.safetensors" "$out/average-11.safetensors" 0.4
+node scripts/average-models.mjs "$out/average-11.safetensors" "$out/12/model.safetensors" "$out/average-12.safetensors" 0.4
 
-for exposures in 5 2; do
-  case $exposures in 2) spacing=(2 3) ;; *) spacing=(1.5 2) ;; esac
-  validation $exposures "${spacing[@]}"
-  part 11-$exposures finetune --model "$model" --exposures $exposures --config models/smhdr-s.training/11.json \
-    --data "$out/validation-$exposures" --synthesize "${sources[@]}"
-  model=$out/11-$exposures/model.safetensors
-done
-cp "$model" "$out/smhdr-s.safetensors"
+# extends NAME WEIGHTS: extractors for five and for two exposures; $model is the network with both.
+extends() {
+  model=$2
+  for exposures in 5 2; do
+    case $exposures in 2) spacing=(2 3) ;; *) spacing=(1.5 2) ;; esac
+    validation $exposures "${spacing[@]}"
+    part $1-$exposures finetune --model "$model" --exposures $exposures --config models/smhdr-s.training/13.json \
+      --data "$out/validation-$exposures" --synthesize "${sources[@]}"
+    model=$out/$1-$exposures/model.safetensors
+  done
+}
+# Twice, from the weights before and after, and the mean of both.
+extends 13-before "$model"
+before=$model
+extends 13 "$out/average-12.safetensors"
+node scripts/average-models.mjs "$before" "$model" "$out/average-13.safetensors"
+node scripts/with-extractors.mjs "$out/average-12.safetensors" "$out/average-13.safetensors" "$out/smhdr-s.safetensors"
