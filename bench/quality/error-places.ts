@@ -10,13 +10,9 @@ export interface PlacedError {
   readonly pixels: readonly number[];
 }
 
-/** `result`'s error by places: what something moving covered or uncovered, and what the reference `codes` of 16 bits clip. */
-export function placeError(
-  result: Float32Array,
-  { truth, moving, exposures }: SyntheticBracket,
-  reference = 1,
-): PlacedError {
-  const codes = exposures[reference];
+/** `result`'s error by places: what something moving covered or uncovered, and what the reference, the second exposure, clips. */
+export function placeError(result: Float32Array, { truth, moving, exposures }: SyntheticBracket): PlacedError {
+  const codes = exposures[1];
   const clipping = 0.983 * 65535;
   const squares = [0, 0, 0, 0];
   const pixels = [0, 0, 0, 0];

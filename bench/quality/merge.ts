@@ -171,7 +171,7 @@ async function dynamic(): Promise<void> {
   }
 }
 
-/** Where the squared error of each method lies, and what halving the differences everywhere else would give. */
+/** Where the squared error of each method lies, and what halving the differences everywhere but in the last place would give. */
 function sayPlaces(errors: readonly PlacedError[][]): void {
   const areas = meanShares(errors[0].map(({ pixels }) => pixels));
   const shares = errors.map((each) => meanShares(each.map(({ squares }) => squares)));
@@ -182,7 +182,7 @@ function sayPlaces(errors: readonly PlacedError[][]): void {
       place.padEnd(24) + (100 * areas[k]).toFixed(1).padStart(10) + shares.map((each) => wide(100 * each[k])).join(""),
     );
   const halved = errors.map((each) => wide(each.length > 0 ? halvedElsewhere(each) : Number.NaN));
-  say(`PSNR-mu, were all differences but in the last row halved`.padEnd(34) + halved.join(""));
+  say("PSNR-mu, the other rows' halved".padEnd(34) + halved.join(""));
 }
 
 /** The plain merge: hat-weighted mean in linear light; where no exposure has weight, the one that clips or drowns least. */
