@@ -79,8 +79,8 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info) {
   return out;
 }
 
-/// trainStep(handle, { exposures, truth, weights?, batch, height, width, rate, maskMode?, maskMap? }) -> task of
-/// { loss, pixelLoss, perceptualLoss, gradientNorm, applied }
+/// trainStep(handle, { exposures, truth, weights?, batch, height, width, rate, maskMode?, maskMap?, priorShare? }) ->
+/// task of { loss, pixelLoss, perceptualLoss, gradientNorm, applied }
 Napi::Value train_step(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Napi::Object options = info[1].As<Napi::Object>();
@@ -110,6 +110,8 @@ Napi::Value train_step(const Napi::CallbackInfo& info) {
       input->mask.mode.push_back(modes.Get(i).As<Napi::Number>().Int32Value());
     if (options.Get("maskMap").IsTypedArray()) input->mask.map = floats(options.Get("maskMap"), "maskMap", 1);
   }
+  if (options.Get("priorShare").IsNumber())
+    input->prior_share = options.Get("priorShare").As<Napi::Number>().FloatValue();
   const auto result = std::make_shared<StepResult>();
   return start_task(
       env, hold, env.Undefined(),

@@ -60,7 +60,7 @@ Status backward(const NetworkConfig& config, const ParameterMap& parameters, Ops
   const Tensor logits{middle.data, out.batch, out.height, out.width, config.outputs()};
   if (config.prior) {
     Tensor given{const_cast<float*>(out.data), out.batch, out.height, out.width, 3};
-    ops.prior_backward({{tape.at("logits"), input.exposures.back(), given}, grad_out, logits});
+    ops.prior_backward({{tape.at("logits"), input.exposures.back(), given, input.prior_share}, grad_out, logits});
   } else {
     ops.sigmoid_backward(out, grad_out, logits);
   }

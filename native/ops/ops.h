@@ -156,12 +156,13 @@ struct ExposureAttentionArgs {
 };
 
 /// The last step of a network with a prior: pixel by pixel between its own radiance and a given one, h,
-///   out = sigmoid(z + gate (p - z)), z the first three channels of x, gate the sigmoid of the fourth,
+///   out = sigmoid(z + gate (p - z)), z the first three channels of x, gate `share` times the sigmoid of the fourth,
 ///   p = log((h + 1/5000) / (1 + 1/200 - h)), about the logits of h brought into [0, 1].
 struct PriorArgs {
   ConstTensor x;      // 4 channels
   ConstTensor prior;  // 6 channels, of which the first three are h
   Tensor out;         // 3 channels
+  float share = 1;    // 0 to 1
 };
 
 /// Pixels of a picture as any lattice of its floats: the pixel (image, row, column) begins at

@@ -58,37 +58,43 @@ LocalBranchWeights local_weights(Weights& w, NormWeights norm, int channels) {
           channels / 4};
 }
 
-void test_prior() {
-  for (Shape s : kAny) {
-    const int64_t pixels = int64_t{s.batch} * s.height * s.width;
-    const auto logits = random_values(pixels * 4);
-    auto radiance = random_values(pixels * 6);
-    for (float& v : radiance) v = 0.4f * v + 0.5f;  // some below 0, some above 1
-    PriorArgs args{{logits.data(), s.batch, s.height, s.width, 4},
-                   {radiance.data(), s.batch, s.height, s.width, 6},
-                   {nullptr, s.batch, s.height, s.width, 3}};
-    compare(label("prior", s, 4), pixels * 3, [&](Ops& ops, float* to) {
-      args.out.data = to;
-      ops.prior(args);
-    });
-    std::vector<float> out(pixels * 3);
-    args.out.data = out.data();
-    make_reference_ops()->prior(args);
-    const auto grad = random_values(pixels * 3);
-    compare(label("prior/backward", s, 4), pixels * 4, [&](Ops& ops, float* to) {
-      ops.prior_backward({args, {grad.data(), s.batch, s.height, s.width, 3}, {to, s.batch, s.height, s.width, 4}});
-    });
-  }
+/// The prior and its backward pass, the gate let in by `share`.
+void test_prior(Shape s, float share) {
+  const int64_t pixels = int64_t{s.batch} * s.height * s.width;
+  const auto logits = random_values(pixels * 4);
+  auto radiance = random_values(pixels * 6);
+  for (float& v : radiance) v = 0.4f * v + 0.5f;  // some below 0, some above 1
+  PriorArgs args{{logits.data(), s.batch, s.height, s.width, 4},
+                 {radiance.data(), s.batch, s.height, s.width, 6},
+                 {nullptr, s.batch, s.height, s.width, 3},
+                 share};
+  compare(label("prior", s, 4), pixels * 3, [&](Ops& ops, float* to) {
+    args.out.data = to;
+    ops.prior(args);
+  });
+  std::vector<float> out(pixels * 3);
+  args.out.data = out.data();
+  make_reference_ops()->prior(args);
+  const auto grad = random_values(pixels * 3);
+  compare(label("prior/backward", s, 4), pixels * 4, [&](Ops& ops, float* to) {
+    ops.prior_backward({args, {grad.data(), s.batch, s.height, s.width, 3}, {to, s.batch, s.height, s.width, 4}});
+  });
+}
+
+void test_priors() {
+  for (Shape s : kAny)
+    for (float share : {1.0f, 0.3f, 0.0f}) test_prior(s, share);
   // By hand: the gate open, the prior with its black and white, and beyond white; half open, the mean of the logits;
-  // shut, the network's own.
+  // shut, or not let in, the network's own.
   const float prior[] = {0.35f, 0, 3, 9, 9, 9}, even[] = {0.5f, 0.5f, 0.5f, 9, 9, 9}, open[] = {1, 2, 3, 50},
               half[] = {2, 0, -2, 0}, shut[] = {1, 0, -1, -50};
-  const auto run = [&](const float* x, const float* from) {
+  const auto run = [&](const float* x, const float* from, float share = 1) {
     std::vector<float> out(3);
-    make_reference_ops()->prior({{x, 1, 1, 1, 4}, {from, 1, 1, 1, 6}, {out.data(), 1, 1, 1, 3}});
+    make_reference_ops()->prior({{x, 1, 1, 1, 4}, {from, 1, 1, 1, 6}, {out.data(), 1, 1, 1, 3}, share});
     return out;
   };
   const auto given = run(open, prior), between = run(half, even), own = run(shut, prior);
+  CHECK(run(open, prior, 0)[0] == float(1 / (1 + std::exp(-1.0))));
   CHECK(std::fabs(given[0] - 0.35) < 3e-3 && std::fabs(given[1] - 1.0 / 5000) < 1e-5 &&
         std::fabs(given[2] - 0.995) < 1e-3);
   CHECK(std::fabs(between[0] - 0.731059) < 3e-3 && std::fabs(between[2] - 0.268941) < 3e-3);
@@ -264,6 +270,6 @@ int main() {
   test_tokens();
   test_attention();
   test_hybrid_block();
-  test_prior();
+  test_priors();
   return finish();
 }

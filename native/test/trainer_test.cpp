@@ -203,14 +203,16 @@ void run_training() {
   CHECK(same(state, trainer->state()));
 }
 
-/// Gradients through a network with a prior and a learnt fold, by finite differences.
-void run_prior_and_fold() {
+/// Gradients through a network with a prior, let in by `share`, and a learnt fold, by finite differences. Not let in,
+/// its gate has none.
+void run_prior_and_fold(float share) {
   NetworkConfig config = small_config();
   config.prior = true;
   config.slots = 2;
   config.fold_exposures = kExposures;
   Weights weights(config);
   Batch batch(9);
+  batch.batch.prior_share = share;
   TrainerOptions options;
   options.drop_path = 0;
   options.decay = 0;
@@ -238,6 +240,7 @@ void run_prior_and_fold() {
         const double below = step(nullptr);
         weights.values[i] = kept;
         const double slope = (above - below) / (2 * h), gradient = moments[i] / 0.1;
+        if (share == 0 && name == "conv_end.bias" && i == at + 3) CHECK(gradient == 0);
         if (!CHECK(std::fabs(slope - gradient) < 0.02 * std::fabs(gradient) + 1e-4))
           std::printf("  %s: %g, by differences %g\n", name.c_str(), gradient, slope);
       }
@@ -360,7 +363,7 @@ int main() {
   run_training();
   run_bf16();
   run_options();
-  run_prior_and_fold();
+  for (float share : {1.0f, 0.5f, 0.0f}) run_prior_and_fold(share);
   run_pieces();
   return finish();
 }

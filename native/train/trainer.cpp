@@ -179,6 +179,7 @@ Status Trainer::accumulate(Replica& replica, const TrainingBatch& piece, std::ve
   Memory& memory = replica.memory();
   ForwardInput input;
   input.mask = piece.mask;
+  input.prior_share = piece.prior_share;
   input.keep = std::move(keep);
   std::vector<OnDevice> placed;
   bool complete = true;
@@ -226,6 +227,7 @@ Status Trainer::accumulate_range(Replica& replica, const TrainingBatch& batch, i
     piece.truth = images(truth, first, count);
     piece.weights = batch.weights ? batch.weights + first * area : nullptr;
     piece.mask = batch.mask;
+    piece.prior_share = batch.prior_share;
     if (piece.mask.map) piece.mask.map += first * area;
     std::vector<float> own;
     for (size_t row = 0; row < keep.size(); row += truth.batch)
@@ -270,6 +272,7 @@ Result<StepResult> Trainer::step(const TrainingBatch& batch, double rate, const 
     ForwardInput input;
     input.exposures = batch.exposures;
     input.mask = batch.mask;
+    input.prior_share = batch.prior_share;
     if (Status status = check_forward(config_, input); !status.ok()) return status.error();
   }
   uint64_t random = random_;

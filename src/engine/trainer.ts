@@ -61,6 +61,8 @@ export interface TrainingBatch {
   readonly maskMode?: readonly number[] | undefined;
   /** [batch, height, width], 1 = keep. */
   readonly maskMap?: Float32Array | undefined;
+  /** What the gate of a network with a prior is multiplied by, 0 to 1; 1 where left out. */
+  readonly priorShare?: number | undefined;
   /** Learning rate. */
   readonly rate: number;
 }

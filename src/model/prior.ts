@@ -10,7 +10,7 @@ export const PRIOR_BLACK = 1 / 5000;
 export const PRIOR_WHITE = 1 / 200;
 
 /** How open the gate is at the beginning: of a network that has learnt to make radiance, and of a new one. */
-export const FIRST_GATE = { learnt: 0.1, drawn: 0.9 } as const;
+export const FIRST_GATE = { learnt: 0.1, drawn: 0.5 } as const;
 
 export function hasPrior(tensors: ReadonlyMap<string, StoredTensor>): boolean {
   return tensors.get("conv_end.bias")?.shape[0] === 4;

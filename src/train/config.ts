@@ -38,6 +38,11 @@ export interface TrainConfig {
   readonly batch: number;
   /** Learning rate: a cosine from `from` towards `to`; over the first `warmUp` steps it rises linearly to that. */
   readonly rate: { readonly from: number; readonly to: number; readonly warmUp: number };
+  /**
+   * Steps in which a new network with a prior is trained by its own radiance alone; over as many more the prior is let in. A prior
+   * that is there from the start is all that such a network ever gives. A run from a model's weights has 0.
+   */
+  readonly priorWarmUp: number;
   readonly adam: { readonly beta1: number; readonly beta2: number; readonly epsilon: number };
   /** Longest gradient; 0: no limit. */
   readonly clip: number;
@@ -104,6 +109,7 @@ const ranges: Readonly<Record<string, Range>> = {
   "rate.from": [0, 1],
   "rate.to": [0, 1],
   "rate.warmUp": [0, 1e9, true],
+  priorWarmUp: [0, 1e9, true],
   "adam.beta1": [0, 0.999999],
   "adam.beta2": [0, 0.999999],
   "adam.epsilon": [1e-16, 1],

@@ -59,7 +59,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     throw new SmhdrError("INVALID_ARGUMENT", "train: expected a data set (--data) or HDR images (--synthesize).");
   if (!resume) await checkUnused(output);
   const checkpoint = resume ? await loadCheckpoint(output, options) : undefined;
-  const config = checkpoint?.config ?? options.config ?? makeConfig();
+  const config = checkpoint?.config ?? begun(options);
   if (options.model && options.model.exposures !== config.exposures)
     throw new SmhdrError(
       "INVALID_ARGUMENT",
@@ -95,6 +95,11 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   }
 }
 
+/** What a new run is begun with: a model's weights make radiance already. */
+function begun({ config = makeConfig(), model }: TrainOptions): TrainConfig {
+  return model ? { ...config, priorWarmUp: 0 } : config;
+}
+
 /** The checkpoint to go on from: it must be of this configuration, where one is given. */
 async function loadCheckpoint(output: string, { config, model }: TrainOptions): Promise<Checkpoint> {
   if (model)
@@ -103,16 +108,18 @@ async function loadCheckpoint(output: string, { config, model }: TrainOptions): 
       "model: a run that goes on has its own weights; leave out --model or --resume.",
     );
   const folder = runFolder(output);
-  const begun = config ?? (await readRunConfig(folder));
   const checkpoint = await readCheckpoint(folder.checkpoint);
-  const difference = configDifference(begun, makeConfig(checkpoint.config, undefined, folder.checkpoint));
+  const stored = makeConfig(checkpoint.config, undefined, folder.checkpoint);
+  const given = config ?? (await readRunConfig(folder));
+  const expected = stored.priorWarmUp === 0 ? { ...given, priorWarmUp: 0 } : given;
+  const difference = configDifference(expected, stored);
   if (difference)
     throw new SmhdrError(
       "INVALID_ARGUMENT",
       `${folder.checkpoint}: is the checkpoint of another configuration; expected the same ${difference}. Go on without --config and --preset, or choose another --output.`,
     );
   // What changes nothing that is computed may be changed.
-  return { ...checkpoint, config: begun };
+  return { ...checkpoint, config: expected };
 }
 
 async function makeTrainer(

@@ -171,6 +171,36 @@ test("so does a run whose scenes are made on the way", async () => {
   );
 });
 
+test("a new network's prior waits until it has learnt to make radiance, a model's is there at once", async () => {
+  const { network, curriculum } = tinyConfig();
+  const epochs = (plain: number) => ({ ...curriculum, plain, rising: 0, falling: 0 });
+  const config = tinyConfig({ network: { ...network, prior: true }, curriculum: epochs(2), priorWarmUp: 6 });
+  /** What conv_end's fourth output, the gate, is made with. */
+  const gate = async (run: string) => {
+    const { state } = await readCheckpoint(join(run, "checkpoint.safetensors"));
+    const [weight, bias] = ["conv_end.weight", "conv_end.bias"].map((name) => state.parameters[name].data);
+    return [...weight.slice((weight.length / 4) * 3), bias[3]];
+  };
+  const waiting = newRun();
+  await train({ data, output: waiting, config });
+  assert.ok((await gate(waiting)).every((value) => value === 0));
+  const longer = newRun();
+  await train({ data, output: longer, config: { ...config, curriculum: epochs(4) } });
+  assert.ok((await gate(longer)).every((value) => value !== 0));
+
+  const model = await loadModel(join(waiting, "model.safetensors"));
+  const second = newRun();
+  await train({ data, output: second, config, model });
+  assert.ok((await gate(second)).every((value) => value !== 0));
+  // Its configuration goes on being the one that was given.
+  await train({ data, output: second, config, resume: true });
+  assert.equal(JSON.parse(await readFile(join(second, "config.json"), "utf8")).priorWarmUp, 0);
+  await assert.rejects(
+    train({ data, output: waiting, config: { ...config, priorWarmUp: 5 }, resume: true }),
+    fails("INVALID_ARGUMENT", /priorWarmUp \(5, not 6\)/),
+  );
+});
+
 test("a model's weights are where training begins, and only what is named is trained", async () => {
   const first = newRun();
   const short = tinyConfig({ curriculum: { ...tinyConfig().curriculum, plain: 1, rising: 0, falling: 0 } });

@@ -101,6 +101,8 @@ struct ForwardInput {
   /// Stochastic depth, of the host: factors [block over all stages][attention, MLP][batch], 0 or 1 / (1 - p). Empty:
   /// all 1.
   std::vector<float> keep;
+  /// What the gate of a network with a prior is multiplied by: 1, or less while a new one learns to make radiance.
+  float prior_share = 1;
 };
 
 /// Checks sizes, channel counts and that this width can take this many exposures.

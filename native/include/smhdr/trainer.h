@@ -48,6 +48,7 @@ struct TrainingBatch {
   ConstTensor truth;                   // [batch, height, width, 3], radiance
   const float* weights = nullptr;      // loss weights [batch, height, width]; null: 1
   MaskOptions mask;
+  float prior_share = 1;  // see ForwardInput
 };
 
 struct StepResult {

@@ -34,7 +34,7 @@ SMHDR_INLINE void prior_pixels(const PriorArgs& args, int64_t first, int64_t cou
 static void prior(const PriorArgs& args, int64_t first, int64_t count) {
   prior_pixels(
       args, first, count, [&](int64_t at, int pixels, const Vec z[4], const Vec p[3]) __attribute__((always_inline)) {
-        const Vec gate = sigmoid(z[3]);
+        const Vec gate = args.share * sigmoid(z[3]);
         for (int c = 0; c < 3; ++c) {
           alignas(64) float out[kLanes];
           store(out, sigmoid(z[c] + gate * (p[c] - z[c])));
@@ -47,7 +47,7 @@ static void prior_backward(const PriorBackwardArgs& args, int64_t first, int64_t
   prior_pixels(
       args.forward, first,
       count, [&](int64_t at, int pixels, const Vec z[4], const Vec p[3]) __attribute__((always_inline)) {
-        const Vec gate = sigmoid(z[3]);
+        const Vec open = sigmoid(z[3]), gate = args.forward.share * open;
         Vec grad_gate{};
         alignas(64) float grads[4][kLanes];
         for (int c = 0; c < 3; ++c) {
@@ -60,7 +60,7 @@ static void prior_backward(const PriorBackwardArgs& args, int64_t first, int64_t
           store(grads[c], grad * (1.0f - gate));
           grad_gate += grad * (p[c] - z[c]);
         }
-        store(grads[3], grad_gate * gate * (1.0f - gate));
+        store(grads[3], grad_gate * gate * (1.0f - open));
         for (int k = 0; k < pixels; ++k)
           for (int c = 0; c < 4; ++c) args.grad_x.data[(at + k) * 4 + c] = grads[c][k];
       });

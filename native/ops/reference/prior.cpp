@@ -21,7 +21,7 @@ void prior_logits(const PriorArgs& args, int64_t pixel, double* p) {
 void prior(const PriorArgs& args) {
   for (int64_t pixel = 0; pixel < args.out.pixels(); ++pixel) {
     const float* z = args.x.data + pixel * 4;
-    const double gate = sigmoid(z[3]);
+    const double gate = args.share * sigmoid(z[3]);
     double p[3];
     prior_logits(args, pixel, p);
     for (int c = 0; c < 3; ++c) args.out.data[pixel * 3 + c] = static_cast<float>(sigmoid(z[c] + gate * (p[c] - z[c])));
@@ -31,7 +31,7 @@ void prior(const PriorArgs& args) {
 void prior_backward(const PriorBackwardArgs& args) {
   for (int64_t pixel = 0; pixel < args.grad_x.pixels(); ++pixel) {
     const float* z = args.forward.x.data + pixel * 4;
-    const double gate = sigmoid(z[3]);
+    const double open = sigmoid(z[3]), gate = args.forward.share * open;
     double p[3], grad_gate = 0;
     prior_logits(args.forward, pixel, p);
     for (int c = 0; c < 3; ++c) {
@@ -40,7 +40,7 @@ void prior_backward(const PriorBackwardArgs& args) {
       args.grad_x.data[pixel * 4 + c] = static_cast<float>(grad * (1 - gate));
       grad_gate += grad * (p[c] - z[c]);
     }
-    args.grad_x.data[pixel * 4 + 3] = static_cast<float>(grad_gate * gate * (1 - gate));
+    args.grad_x.data[pixel * 4 + 3] = static_cast<float>(grad_gate * gate * (1 - open));
   }
 }
 
