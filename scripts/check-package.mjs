@@ -98,7 +98,9 @@ try {
   const built = existsSync(join(folder, "node_modules", "smhdr", "build", "Release", "smhdr.node"));
   if (prebuilt && built) throw new Error("The addon was compiled although a prebuilt one was installed.");
   if (!prebuilt && !built) {
-    console.log("npm ran no install script; building as the message tells people to: npx smhdr build-addon");
+    console.log(
+      "npm ran no install script; building as the message tells people to: npx --no-install smhdr build-addon",
+    );
     output("npx", ["--no-install", "smhdr", "build-addon"], folder);
   }
   checkInstalled(folder);

@@ -24,6 +24,8 @@ if (!isWorkingTree() && !(await hasPrebuilt())) {
     buildAddon();
   } catch (error) {
     console.error(error.message);
-    console.error("smhdr is installed without its native part. Once the above is settled: npx smhdr build-addon");
+    console.error(
+      "smhdr is installed without its native part. Once the above is settled: npx --no-install smhdr build-addon",
+    );
   }
 }

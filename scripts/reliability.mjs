@@ -7,7 +7,7 @@ import { root } from "./build-addon.mjs";
 import { setUp } from "./setup.mjs";
 
 try {
-  setUp();
+  await setUp();
   const folder = join(root, "test", "reliability");
   const chosen = process.argv.slice(2);
   const files = readdirSync(folder)

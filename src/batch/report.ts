@@ -19,6 +19,9 @@ export interface BracketOutcome {
   readonly error?: { readonly code: ErrorCode; readonly message: string };
 }
 
+/** The report, in the output folder. */
+export const REPORT_NAME = "smhdr-report.json";
+
 export interface BatchReport {
   readonly brackets: number;
   readonly merged: number;
@@ -48,12 +51,15 @@ function* lines(summary: object, outcomes: readonly BracketOutcome[]): Generator
 }
 
 /** The summary in one sentence for people. */
-export function describeReport({ brackets, merged, present, setAside, seconds, perMinute }: BatchReport): string {
+export function describeReport(report: BatchReport): string {
+  const { brackets, merged, present, setAside, seconds, perMinute, outcomes } = report;
+  const noted = outcomes.filter(({ state, notes }) => state === "merged" && notes.length > 0).length;
   const parts = [
     `${merged} of ${brackets} brackets merged in ${duration(seconds)}`,
     ...(merged > 1 ? [`${perMinute.toFixed(1)} a minute`] : []),
     ...(present > 0 ? [`${present} were there`] : []),
     ...(setAside > 0 ? [`${setAside} set aside`] : []),
+    ...(noted > 0 ? [`${noted} with notes in ${REPORT_NAME}`] : []),
   ];
   return `${parts.join(", ")}.`;
 }

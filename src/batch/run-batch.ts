@@ -11,7 +11,7 @@ import { isGone, takeLock } from "./lock.js";
 import { DEFAULT_NAME, outputNames } from "./output-names.js";
 import type { BatchPlan } from "./plan.js";
 import { ProgressCounter } from "./progress.js";
-import { type BatchReport, type BracketOutcome, writeReport } from "./report.js";
+import { type BatchReport, type BracketOutcome, REPORT_NAME, writeReport } from "./report.js";
 import { type AbsoluteScale, type BracketTask, type MergeSettings, makeTask } from "./task.js";
 
 export interface RunBatchOptions {
@@ -44,7 +44,6 @@ export interface BatchProgress {
 }
 
 export const JOURNAL_NAME = "smhdr-journal.txt";
-export const REPORT_NAME = "smhdr-report.json";
 const LOCK_NAME = "smhdr-batch.lock";
 const DEFAULT_RETRIES = 2;
 /** Before the first further attempt, in milliseconds; doubled for every one after it. */

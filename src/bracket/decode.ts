@@ -75,7 +75,12 @@ export async function readHeader(
     // The limit is checked below, with our own words.
     meta = await sharp(source, { limitInputPixels: false }).metadata();
   } catch (cause) {
-    throw new SmhdrError("BAD_INPUT", `${name} is not an image that can be read (${reason(cause)}).`, { cause });
+    const expected = /\.(exr|hdr)$/i.test(name)
+      ? "an HDR image already; expected photographs"
+      : /\.hei[cf]$/i.test(name)
+        ? "HEIC, which is not read; export it as 16-bit TIFF or JPEG"
+        : `not an image that can be read (${reason(cause)}); expected JPEG, PNG, TIFF, WebP or AVIF`;
+    throw new SmhdrError("BAD_INPUT", `${name} is ${expected}.`, { cause });
   }
   const { width: storedWidth, height: storedHeight, orientation = 1 } = meta;
   if (!formats.has(meta.format)) {

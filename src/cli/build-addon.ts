@@ -7,7 +7,10 @@ export function registerBuildAddon(program: Command): void {
   program
     .command("build-addon")
     .description("compile the native part from its sources, where no prebuilt one could be installed")
-    .addHelpText("after", "\nNeeds CMake 3.22 or newer and a C++20 compiler.\n\nExample:\n  npx smhdr build-addon")
+    .addHelpText(
+      "after",
+      "\nNeeds CMake 3.22 or newer and a C++20 compiler.\n\nExample:\n  npx --no-install smhdr build-addon",
+    )
     .action(async () => {
       const script = fileURLToPath(new URL("../../scripts/build-addon.mjs", import.meta.url));
       const [status] = await once(spawn(process.execPath, [script], { stdio: "inherit" }), "exit");

@@ -17,7 +17,7 @@ type EvaluatedMethod = "network" | "radiance" | "reference";
 
 interface EvaluateOptions {
   readonly model?: string;
-  readonly method?: EvaluatedMethod;
+  readonly method: EvaluatedMethod;
   readonly split: Split;
   readonly device: DeviceName;
   readonly align?: "auto" | "none";
@@ -33,7 +33,8 @@ Figures in dB, or up to 1 for SSIM: -l on linear radiance, -mu after the mu-law;
 The mean is that of the scenes' figures.
 
 Examples:
-  smhdr evaluate data --model smhdr
+  smhdr evaluate data
+  smhdr evaluate data --model run/model.safetensors
   smhdr evaluate data --method radiance
   smhdr evaluate data --method reference --json`;
 
@@ -45,7 +46,7 @@ export function registerEvaluate(program: Command): void {
     .addOption(
       new Option("--method <name>", "what to measure: a model, the merge without one, or the reference exposure alone")
         .choices(["network", "radiance", "reference"])
-        .default(undefined, "network"),
+        .default("network"),
     )
     .option("--model <name|file>", "the network's weights (default: the shipped model)")
     .addOption(new Option("--split <name>", "which part of the data set").choices(["Test", "Training"]).default("Test"))
@@ -53,7 +54,7 @@ export function registerEvaluate(program: Command): void {
     .addOption(
       new Option(
         "--align <mode>",
-        "undo what the hands moved between photographs first (default: auto for radiance; none for a model, as published figures are made)",
+        "undo what the hands moved between photographs first (default: auto for radiance and for a model that sees its merge; none for others, as published figures are made)",
       ).choices(["auto", "none"]),
     )
     .addOption(
@@ -83,9 +84,9 @@ const COLUMN_WIDTH = 11;
 
 async function evaluate(directory: string, options: EvaluateOptions, reporter: Reporter, signal: AbortSignal) {
   const scenes = await findScenes(directory, options.split);
-  const { restore, label } = await chooseMethod(options, reporter);
+  const { restore, label, aligned } = await chooseMethod(options, reporter);
   const { method } = options;
-  const align = method === "reference" ? "none" : (options.align ?? (method === "radiance" ? "auto" : "none"));
+  const align = method === "reference" ? "none" : (options.align ?? (aligned ? "auto" : "none"));
   const follow = method === "reference" ? "none" : (options.follow ?? align);
   const title = `${label}, align ${align}${follow === align ? "" : `, follow ${follow}`}`;
   const nameWidth = Math.max(title.length, "mean of 1000".length, ...scenes.map(({ name }) => name.length));
@@ -160,13 +161,19 @@ type Restore = (scene: Scene, options: RestoreOptions) => Promise<Float32Array>;
 async function chooseMethod(
   { method, model, device, threads }: EvaluateOptions,
   reporter: Reporter,
-): Promise<{ readonly restore: Restore; readonly label: string }> {
+): Promise<{
+  readonly restore: Restore;
+  readonly label: string;
+  /** Whether it is made for photographs that are aligned. */
+  readonly aligned: boolean;
+}> {
   if (method === "radiance" || method === "reference") {
     if (model !== undefined)
       throw new SmhdrError("INVALID_ARGUMENT", `model: method "${method}" uses no model; got "${model}".`);
-    if (method === "reference") return { restore: async (scene) => referenceAlone(scene), label: "reference alone" };
+    if (method === "reference")
+      return { restore: async (scene) => referenceAlone(scene), label: "reference alone", aligned: false };
     loadAddon();
-    return { restore: mergeScene, label: "radiance merge" };
+    return { restore: mergeScene, label: "radiance merge", aligned: true };
   }
   const loaded = model?.endsWith(".onnx") ? await readOnnx(model) : await loadModel(model);
   // In fp32 everywhere: a measure must not depend on the processor it is taken on.
@@ -174,5 +181,9 @@ async function chooseMethod(
   for (const note of notes) reporter.note(note);
   // As given: every run's model is called model.safetensors.
   const label = model === undefined || model === "default" ? loaded.name : model;
-  return { restore: (scene, options) => restoreByNetwork(scene, network, options), label };
+  return {
+    restore: (scene, options) => restoreByNetwork(scene, network, options),
+    label,
+    aligned: network.prior,
+  };
 }

@@ -375,7 +375,7 @@ export function platformName(): string {
 
 /** What builds the addon: a working tree has its own way, an installed package only its command. */
 export function buildCommand(): string {
-  return existsSync(`${packageRoot}tsconfig.json`) ? "npm run build:addon" : "npx smhdr build-addon";
+  return existsSync(`${packageRoot}tsconfig.json`) ? "npm run build:addon" : "npx --no-install smhdr build-addon";
 }
 
 function load(): { readonly addon: Addon; readonly path: string } {
@@ -396,7 +396,7 @@ function load(): { readonly addon: Addon; readonly path: string } {
       "The native part of smhdr could not be loaded.",
       ...reasons.map((reason) => `  ${reason}`),
       `Build it with:  ${buildCommand()}`,
-      "That needs Node 20 or newer, CMake 3.22 or newer and a C++20 compiler (g++ 11, clang 14, or newer).",
+      "That needs Node 20.17 or newer, CMake 3.22 or newer and a C++20 compiler (g++ 12, clang 14, or newer).",
     ].join("\n"),
   );
 }

@@ -82,7 +82,7 @@ export async function selectEngine(
     } catch (error) {
       if (!(error instanceof SmhdrError && error.code === "ADDON_MISSING" && hasOnnxRuntime())) throw error;
       note(
-        `The native part of smhdr could not be loaded; ONNX Runtime computes instead, on the processor, about three times slower. To build the native part: ${buildCommand()}`,
+        `The native part of smhdr could not be loaded; ONNX Runtime computes the model ${model.name} instead, on the processor, at a third of the speed or less, and smhdr-s, the quick one, cannot be used. To build the native part: ${buildCommand()}`,
       );
     }
   }

@@ -185,7 +185,14 @@ describe("readBracket refuses in words", () => {
   it("files that are not images, by name", async () => {
     const path = join(folder, "notes.txt");
     writeFileSync(path, "milk, bread");
-    await refused(readBracket([files[0], path]), "BAD_INPUT", /notes\.txt is not an image/);
+    await refused(readBracket([files[0], path]), "BAD_INPUT", /notes\.txt is not an image.*expected JPEG, PNG/);
+    for (const [name, pattern] of [
+      ["merged.exr", /merged\.exr is an HDR image already; expected photographs/],
+      ["IMG_0001.HEIC", /IMG_0001\.HEIC is HEIC, which is not read; export it/],
+    ] as const) {
+      writeFileSync(join(folder, name), "milk, bread");
+      await refused(readBracket([files[0], join(folder, name)]), "BAD_INPUT", pattern);
+    }
     await refused(readBracket([files[0], join(folder, "gone.jpg")]), "IO", /gone\.jpg does not exist/);
   });
 });

@@ -61,7 +61,7 @@ describe("smhdr batch", () => {
         "{name}.jpg",
       );
       assert.equal(result.code, 0, result.stderr);
-      assert.match(result.stderr, /8 of 8 brackets merged/);
+      assert.match(result.stderr, /8 of 8 brackets merged.*, 8 with notes in smhdr-report\.json\./);
       assert.equal(result.stdout.trim().split("\n").length, 2 * COUNT);
     }
     const results = await contents(one);

@@ -67,6 +67,18 @@ for (const [method, restore] of [
   });
 }
 
+test("a model that sees its merge is given aligned photographs, unless told otherwise", async () => {
+  for (const [args, align] of [
+    [[], "auto"],
+    [["--align", "none"], "none"],
+  ] as const) {
+    const { code, stdout, stderr } = await smhdr("evaluate", data, ...args, "--json", "--threads", "1");
+    assert.equal(code, 0, stderr);
+    const results = jsonLines(stdout).filter(({ event }) => event === "result");
+    assert.deepEqual([results.at(-1)?.label, results.at(-1)?.align], ["smhdr-s", align]);
+  }
+});
+
 test("a model's table, with a note where it leaves exposures out", async () => {
   const { code, stdout, stderr } = await smhdr("evaluate", data, "--model", model, "--threads", "1");
   assert.equal(code, 0, stderr);
