@@ -56,6 +56,8 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info) {
   options.clip = number("clip");
   options.drop_path = number("dropPath");
   options.squared_weight = number("squaredWeight");
+  options.own_weight = number("ownWeight");
+  options.gate_weight = number("gateWeight");
   options.perceptual_weight = number("perceptualWeight");
   options.tape_bytes = static_cast<int64_t>(number("tapeBytes"));
   options.seed = big_integer(given.Get("seed"));
@@ -79,8 +81,8 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info) {
   return out;
 }
 
-/// trainStep(handle, { exposures, truth, weights?, batch, height, width, rate, maskMode?, maskMap?, priorShare? }) ->
-/// task of { loss, pixelLoss, perceptualLoss, gradientNorm, applied }
+/// trainStep(handle, { exposures, truth, weights?, batch, height, width, rate, maskMode?, maskMap? }) ->
+/// task of { loss, pixelLoss, perceptualLoss, ownLoss, gradientNorm, applied }
 Napi::Value train_step(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Napi::Object options = info[1].As<Napi::Object>();
@@ -110,8 +112,6 @@ Napi::Value train_step(const Napi::CallbackInfo& info) {
       input->mask.mode.push_back(modes.Get(i).As<Napi::Number>().Int32Value());
     if (options.Get("maskMap").IsTypedArray()) input->mask.map = floats(options.Get("maskMap"), "maskMap", 1);
   }
-  if (options.Get("priorShare").IsNumber())
-    input->prior_share = options.Get("priorShare").As<Napi::Number>().FloatValue();
   const auto result = std::make_shared<StepResult>();
   return start_task(
       env, hold, env.Undefined(),
@@ -126,6 +126,7 @@ Napi::Value train_step(const Napi::CallbackInfo& info) {
         out.Set("loss", result->loss);
         out.Set("pixelLoss", result->pixel_loss);
         out.Set("perceptualLoss", result->perceptual_loss);
+        out.Set("ownLoss", result->own_loss);
         out.Set("gradientNorm", result->gradient_norm);
         out.Set("applied", result->applied);
         return out;

@@ -60,7 +60,14 @@ Status backward(const NetworkConfig& config, const ParameterMap& parameters, Ops
   const Tensor logits{middle.data, out.batch, out.height, out.width, config.outputs()};
   if (config.prior) {
     Tensor given{const_cast<float*>(out.data), out.batch, out.height, out.width, 3};
-    ops.prior_backward({{tape.at("logits"), input.exposures.back(), given, input.prior_share}, grad_out, logits});
+    ops.prior_backward({{tape.at("logits"), input.exposures.back(), given}, grad_out, logits, input.gate_pull});
+    if (input.grad_own.data) {
+      Tensor own = given;
+      own.data = const_cast<float*>(input.own.data);
+      const Tensor more{spare.data, logits.batch, logits.height, logits.width, logits.channels};
+      ops.prior_backward({{tape.at("logits"), input.exposures.back(), own, 0}, input.grad_own, more});
+      ops.add(logits, more, logits);
+    }
   } else {
     ops.sigmoid_backward(out, grad_out, logits);
   }

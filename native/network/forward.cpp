@@ -104,8 +104,6 @@ Status check_forward(const NetworkConfig& config, const ForwardInput& input) {
   if (!input.keep.empty() && input.keep.size() != blocks * 2 * first.batch)
     return invalid_argument("keep: expected " + std::to_string(blocks * 2 * first.batch) + " factors, not " +
                             std::to_string(input.keep.size()) + ".");
-  if (!(input.prior_share >= 0 && input.prior_share <= 1))
-    return invalid_argument("priorShare: expected 0 to 1, not " + std::to_string(input.prior_share) + ".");
   if (input.sums && !input.sums->recording) {
     if (input.sums->values.size() != image_sums_count(config))
       return invalid_argument("sums: expected those of another pass of this network.");
@@ -229,7 +227,7 @@ Status forward(const NetworkConfig& config, const ParameterMap& parameters, Ops&
   }
   if (config.prior) {
     pass.remember("logits", end);
-    ops.prior({end, input.exposures.back(), out, input.prior_share});
+    ops.prior({end, input.exposures.back(), out});
   }
   if (input.sums && input.sums->recording) {
     input.sums->values.clear();

@@ -162,7 +162,7 @@ struct PriorArgs {
   ConstTensor x;      // 4 channels
   ConstTensor prior;  // 6 channels, of which the first three are h
   Tensor out;         // 3 channels
-  float share = 1;    // 0 to 1
+  float share = 1;    // 0: the network's own radiance
 };
 
 /// Pixels of a picture as any lattice of its floats: the pixel (image, row, column) begins at
@@ -248,7 +248,8 @@ struct ExposureAttentionBackwardArgs {
 struct PriorBackwardArgs {
   PriorArgs forward;  // its out is what forward gave
   ConstTensor grad_out;
-  Tensor grad_x;  // overwritten; nothing goes back to the prior
+  Tensor grad_x;        // overwritten; nothing goes back to the prior
+  float gate_pull = 0;  // this times the gate's logit is added to its gradient
 };
 
 /// One step of Adam (smhdr/training.h) on a range of parameters and, where there are averages, one of theirs:

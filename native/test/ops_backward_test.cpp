@@ -299,7 +299,7 @@ void test_fold(Shape s, int channels, int exposures, int slot) {
         }});
 }
 
-void test_prior(Shape s, float share) {
+void test_prior(Shape s) {
   const int64_t pixels = int64_t{s.batch} * s.height * s.width;
   auto prior = random_values(pixels * 6);
   for (float& v : prior) v = 0.4f * v + 0.5f;
@@ -307,11 +307,11 @@ void test_prior(Shape s, float share) {
         {random_values(pixels * 4)},
         pixels * 3,
         [=](Ops& ops, const Values& p, float* to) {
-          ops.prior({view(p[0], s, 4), view(prior, s, 6), view(to, s, 3), share});
+          ops.prior({view(p[0], s, 4), view(prior, s, 6), view(to, s, 3)});
         },
         [=](Ops& ops, const Values& p, const float* g, Values& d) {
           std::vector<float> out(pixels * 3);
-          const PriorArgs args{view(p[0], s, 4), view(prior, s, 6), view(out.data(), s, 3), share};
+          const PriorArgs args{view(p[0], s, 4), view(prior, s, 6), view(out.data(), s, 3)};
           ops.prior(args);
           ops.prior_backward({args, view(g, s, 3), view(d[0].data(), s, 4)});
           CHECK(ops.finish().ok());  // `out` is used until then
@@ -340,8 +340,7 @@ int main() {
         for (int slot : {0, exposures / 2, exposures - 1}) test_fold(s, channels, exposures, slot);
     }
   }
-  for (Shape s : kShapes)
-    for (float share : {1.0f, 0.4f}) test_prior(s, share);
+  for (Shape s : kShapes) test_prior(s);
   for (Shape s : {Shape{1, 9, 64}, {2, 5, 33}})  // below, a channel's norm all but vanishes and magnifies the rounding
     for (auto [channels, exposures] : {std::pair{60, 3}, {24, 2}, {40, 5}, {60, 2}, {60, 7}, {24, 4}, {24, 7}, {12, 9}})
       test_exposure(s, channels, exposures);

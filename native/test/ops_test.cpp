@@ -58,8 +58,8 @@ LocalBranchWeights local_weights(Weights& w, NormWeights norm, int channels) {
           channels / 4};
 }
 
-/// The prior and its backward pass, the gate let in by `share`.
-void test_prior(Shape s, float share) {
+/// The prior and its backward pass, `share` of the gate let in and pulled at by `pull`.
+void test_prior(Shape s, float share, float pull) {
   const int64_t pixels = int64_t{s.batch} * s.height * s.width;
   const auto logits = random_values(pixels * 4);
   auto radiance = random_values(pixels * 6);
@@ -77,13 +77,13 @@ void test_prior(Shape s, float share) {
   make_reference_ops()->prior(args);
   const auto grad = random_values(pixels * 3);
   compare(label("prior/backward", s, 4), pixels * 4, [&](Ops& ops, float* to) {
-    ops.prior_backward({args, {grad.data(), s.batch, s.height, s.width, 3}, {to, s.batch, s.height, s.width, 4}});
+    ops.prior_backward({args, {grad.data(), s.batch, s.height, s.width, 3}, {to, s.batch, s.height, s.width, 4}, pull});
   });
 }
 
 void test_priors() {
   for (Shape s : kAny)
-    for (float share : {1.0f, 0.3f, 0.0f}) test_prior(s, share);
+    for (auto [share, pull] : {std::pair{1.0f, 0.0f}, {1.0f, 0.3f}, {0.0f, 0.0f}}) test_prior(s, share, pull);
   // By hand: the gate open, the prior with its black and white, and beyond white; half open, the mean of the logits;
   // shut, or not let in, the network's own.
   const float prior[] = {0.35f, 0, 3, 9, 9, 9}, even[] = {0.5f, 0.5f, 0.5f, 9, 9, 9}, open[] = {1, 2, 3, 50},

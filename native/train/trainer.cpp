@@ -35,6 +35,8 @@ Status check_options(const TrainerOptions& options) {
   if (!within(options.decay, 0, 1)) return refuse("decay", "0 to below 1", options.decay);
   if (!within(options.drop_path, 0, 1)) return refuse("dropPath", "0 to below 1", options.drop_path);
   if (!(options.clip >= 0)) return refuse("clip", "0 or more", options.clip);
+  if (!(options.own_weight >= 0)) return refuse("ownWeight", "0 or more", options.own_weight);
+  if (!(options.gate_weight >= 0)) return refuse("gateWeight", "0 or more", options.gate_weight);
   if (!(options.perceptual_weight >= 0)) return refuse("perceptualWeight", "0 or more", options.perceptual_weight);
   return {};
 }
@@ -179,7 +181,6 @@ Status Trainer::accumulate(Replica& replica, const TrainingBatch& piece, std::ve
   Memory& memory = replica.memory();
   ForwardInput input;
   input.mask = piece.mask;
-  input.prior_share = piece.prior_share;
   input.keep = std::move(keep);
   std::vector<OnDevice> placed;
   bool complete = true;
@@ -204,12 +205,43 @@ Status Trainer::accumulate(Replica& replica, const TrainingBatch& piece, std::ve
   Tape tape;
   if (Status status = forward(config_, replica.weights, ops, input, out, nullptr, progress, &tape); !status.ok())
     return status;
-  sums.pixel_loss += share * ops.mu_law_loss(out, truth, weights, options_.squared_weight, grad);
-  if (vgg_)
-    sums.perceptual_loss += share * vgg_loss(replica, out, truth, weights, grad);
-  else if (options_.perceptual == Perceptual::structure)
-    sums.perceptual_loss += share * ops.structure_loss(out, truth, weights, options_.perceptual_weight, grad);
+  const auto loss_of = [&](ConstTensor prediction, Tensor gradient) {
+    const double pixel = ops.mu_law_loss(prediction, truth, weights, options_.squared_weight, gradient);
+    double perceptual = 0;
+    if (vgg_)
+      perceptual = vgg_loss(replica, prediction, truth, weights, gradient);
+    else if (options_.perceptual == Perceptual::structure)
+      perceptual = ops.structure_loss(prediction, truth, weights, options_.perceptual_weight, gradient);
+    return std::pair{share * pixel, share * perceptual};
+  };
+  const auto [pixel, perceptual] = loss_of(out, grad);
+  sums.pixel_loss += pixel;
+  sums.perceptual_loss += perceptual;
   if (share != 1) ops.scale(grad.data, grad.size(), static_cast<float>(share));
+  Buffer own_result, grad_own_result;
+  if (config_.prior && options_.own_weight > 0) {
+    own_result = Buffer(memory, shape.size());
+    grad_own_result = Buffer(memory, shape.size());
+    if (!own_result || !grad_own_result)
+      return Error{ErrorCode::out_of_memory, "Not enough memory for the batch; use a smaller one."};
+    const Tensor own{own_result.data(), shape.batch, shape.height, shape.width, 3},
+        grad_own{grad_own_result.data(), shape.batch, shape.height, shape.width, 3};
+    ops.prior({tape.at("logits"), input.exposures.back(), own, 0});
+    const auto [own_pixel, own_perceptual] = loss_of(own, grad_own);
+    sums.own_loss += own_pixel + options_.perceptual_weight * own_perceptual;
+    ops.scale(grad_own.data, grad_own.size(), static_cast<float>(share * options_.own_weight));
+    input.own = own;
+    input.grad_own = grad_own;
+  }
+  if (config_.prior && options_.gate_weight > 0) {
+    const Buffer gates(memory, shape.pixels());
+    if (!gates) return Error{ErrorCode::out_of_memory, "Not enough memory for the batch; use a smaller one."};
+    const int pixels = static_cast<int>(shape.pixels());
+    const Lattice from{const_cast<float*>(tape.at("logits").data) + 3, 0, 0, 4}, to{gates.data(), 0, 0, 1};
+    ops.copy_pixels({from, to, 1, 1, pixels, 1});
+    sums.gate_loss += share * ops.squared_norm(gates.data(), pixels) / 2 / pixels;
+    input.gate_pull = static_cast<float>(share * options_.gate_weight / pixels);
+  }
   return backward(config_, replica.weights, ops, input, tape, out, grad, replica.weight_gradients);
 }
 
@@ -227,7 +259,6 @@ Status Trainer::accumulate_range(Replica& replica, const TrainingBatch& batch, i
     piece.truth = images(truth, first, count);
     piece.weights = batch.weights ? batch.weights + first * area : nullptr;
     piece.mask = batch.mask;
-    piece.prior_share = batch.prior_share;
     if (piece.mask.map) piece.mask.map += first * area;
     std::vector<float> own;
     for (size_t row = 0; row < keep.size(); row += truth.batch)
@@ -272,7 +303,6 @@ Result<StepResult> Trainer::step(const TrainingBatch& batch, double rate, const 
     ForwardInput input;
     input.exposures = batch.exposures;
     input.mask = batch.mask;
-    input.prior_share = batch.prior_share;
     if (Status status = check_forward(config_, input); !status.ok()) return status.error();
   }
   uint64_t random = random_;
@@ -298,9 +328,12 @@ Result<StepResult> Trainer::step(const TrainingBatch& batch, double rate, const 
   for (const StepResult& part : sums) {
     result.pixel_loss += part.pixel_loss;
     result.perceptual_loss += part.perceptual_loss;
+    result.own_loss += part.own_loss;
+    result.gate_loss += part.gate_loss;
   }
   if (Status status = sum_gradients(); !status.ok()) return status.error();
-  result.loss = result.pixel_loss + options_.perceptual_weight * result.perceptual_loss;
+  result.loss = result.pixel_loss + options_.perceptual_weight * result.perceptual_loss +
+                options_.own_weight * result.own_loss + options_.gate_weight * result.gate_loss;
   Replica& first = *replicas_[0];
   first.memory().enter();
   // A frozen parameter's gradient is 0.

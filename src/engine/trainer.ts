@@ -28,6 +28,10 @@ export interface TrainerOptions {
   readonly dropPath: number;
   /** Half of it times the squared difference is added to the absolute one (mu_law_loss in smhdr/training.h). */
   readonly squaredWeight: number;
+  /** It times the loss of a network's own radiance, its prior left out, is added to the loss. */
+  readonly ownWeight: number;
+  /** Half of it times the mean square of the logits of a prior's gate is added to the loss. */
+  readonly gateWeight: number;
   readonly perceptual: Perceptual;
   readonly perceptualWeight: number;
   /** VGG-19's convolutions under torchvision's names, for "vgg". */
@@ -61,8 +65,6 @@ export interface TrainingBatch {
   readonly maskMode?: readonly number[] | undefined;
   /** [batch, height, width], 1 = keep. */
   readonly maskMap?: Float32Array | undefined;
-  /** What the gate of a network with a prior is multiplied by, 0 to 1; 1 where left out. */
-  readonly priorShare?: number | undefined;
   /** Learning rate. */
   readonly rate: number;
 }
@@ -72,6 +74,8 @@ export interface StepResult {
   readonly pixelLoss: number;
   /** Before its weight. */
   readonly perceptualLoss: number;
+  /** Of the network's own radiance, both terms, before its weight; 0 where that is 0. */
+  readonly ownLoss: number;
   /** Before clipping. */
   readonly gradientNorm: number;
   /** False: the loss or the gradient was not finite, and nothing was changed. */

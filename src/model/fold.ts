@@ -16,16 +16,23 @@ function spread(few: number, exposures: number): number[] {
   });
 }
 
-/** The published fold of `slots` exposures, each into its slot; of a prior (prior.ts) behind them the body gets nothing. */
-export function plainFold(width: number, slots: number, prior = false): StoredTensor {
+/**
+ * The published fold of `slots` exposures, each into its slot. A prior (prior.ts) behind them is "unseen" by the body at first, or
+ * "seen": added to the reference.
+ */
+export function plainFold(width: number, slots: number, prior?: "seen" | "unseen"): StoredTensor {
   const parts = channelParts(slots, width);
   const widest = Math.ceil(width / slots);
-  const inputs = slots + Number(prior);
+  const inputs = slots + Number(prior !== undefined);
   const data = new Float32Array(slots * widest * inputs * width);
   for (const [slot, [first, end]] of parts.entries())
     for (let j = 0; j < end - first; j++) {
       const groups = parts.filter(([from, to]) => from + j < to);
-      for (const [from] of groups) data[((slot * widest + j) * inputs + slot) * width + from + j] = 1 / groups.length;
+      for (const [from] of groups) {
+        const row = (slot * widest + j) * inputs;
+        data[(row + slot) * width + from + j] = 1 / groups.length;
+        if (prior === "seen" && slot === slots >> 1) data[(row + slots) * width + from + j] = 1 / groups.length;
+      }
     }
   return { shape: [slots, widest, inputs, width], data };
 }

@@ -9,18 +9,22 @@ import type { StoredTensor } from "./safetensors.js";
 export const PRIOR_BLACK = 1 / 5000;
 export const PRIOR_WHITE = 1 / 200;
 
-/** How open the gate is at the beginning: of a network that has learnt to make radiance, and of a new one. */
-export const FIRST_GATE = { learnt: 0.1, drawn: 0.5 } as const;
+/** How open the gate is at the beginning: of a network that has learnt to make radiance, and of a drawn one. */
+export const FIRST_GATE = { learnt: 0.1, drawn: 0.8 } as const;
 
 export function hasPrior(tensors: ReadonlyMap<string, StoredTensor>): boolean {
   return tensors.get("conv_end.bias")?.shape[0] === 4;
 }
 
-/** The network with a prior beside its own radiance, and the same gate, 0 to 1, everywhere; the body sees nothing new at first. */
+/**
+ * The network with a prior beside its own radiance, and the same gate, 0 to 1, everywhere. What has learnt to do without goes on
+ * as it is, the prior unseen at first; a drawn network sees it from the start.
+ */
 export function withPrior(
   weights: ReadonlyMap<string, StoredTensor>,
   exposures: number,
   gate: number,
+  body: "seen" | "unseen" = "unseen",
 ): ReadonlyMap<string, StoredTensor> {
   const out = new Map(weights);
   for (const [name, last] of [
@@ -34,7 +38,7 @@ export function withPrior(
     out.set(name, { shape: [4, ...tensor.shape.slice(1)], data });
   }
   const width = weights.get("conv_first.0.weight")?.shape[0] ?? 0;
-  return out.set(FOLD_WEIGHT, plainFold(width, exposures, true));
+  return out.set(FOLD_WEIGHT, plainFold(width, exposures, body));
 }
 
 /** The network's own radiance alone: it takes the exposures without a merge. */

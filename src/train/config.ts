@@ -38,11 +38,6 @@ export interface TrainConfig {
   readonly batch: number;
   /** Learning rate: a cosine from `from` towards `to`; over the first `warmUp` steps it rises linearly to that. */
   readonly rate: { readonly from: number; readonly to: number; readonly warmUp: number };
-  /**
-   * Steps in which a new network with a prior is trained by its own radiance alone; over as many more the prior is let in. A prior
-   * that is there from the start is all that such a network ever gives. A run from a model's weights has 0.
-   */
-  readonly priorWarmUp: number;
   readonly adam: { readonly beta1: number; readonly beta2: number; readonly epsilon: number };
   /** Longest gradient; 0: no limit. */
   readonly clip: number;
@@ -59,6 +54,13 @@ export interface TrainConfig {
   readonly lossWeights: "quality" | "uniform";
   /** Half of it times the squared mu-law difference is added to the absolute one: more than 0 weighs what is far off, as a PSNR does. */
   readonly squaredWeight: number;
+  /** It times the loss of a network's own radiance, its prior left out, is added to the loss: so it learns where the prior is taken, too. */
+  readonly ownWeight: number;
+  /**
+   * Half of it times the mean square of the logits of a prior's gate is added to the loss, so that the gate never opens so far that the
+   * network has nothing to learn from.
+   */
+  readonly gateWeight: number;
   /** bf16: products of bfloat16, where the device has them (docs/training.md). */
   readonly precision: Precision;
   readonly perceptual: Perceptual;
@@ -109,7 +111,6 @@ const ranges: Readonly<Record<string, Range>> = {
   "rate.from": [0, 1],
   "rate.to": [0, 1],
   "rate.warmUp": [0, 1e9, true],
-  priorWarmUp: [0, 1e9, true],
   "adam.beta1": [0, 0.999999],
   "adam.beta2": [0, 0.999999],
   "adam.epsilon": [1e-16, 1],
@@ -119,6 +120,8 @@ const ranges: Readonly<Record<string, Range>> = {
   "augmentation.colours": [0, 1],
   maskProbability: [0, 1],
   squaredWeight: [0, 1e6],
+  ownWeight: [0, 1e6],
+  gateWeight: [0, 1e6],
   perceptualWeight: [0, 1e6],
   "validation.every": [0, 1e6, true],
   "validation.scenes": [0, 1e6, true],

@@ -36,11 +36,6 @@ export function learningRate(curriculum: Curriculum, epoch: number): number {
   return rate.to + ((rate.from - rate.to) / 2) * (1 + Math.cos(Math.PI * along));
 }
 
-/** What the prior's gate is multiplied by in a step (they count from 0): 0, and after `warmUp` steps rising to 1 over as many. */
-export function priorShare(warmUp: number, step: number): number {
-  return warmUp === 0 ? 1 : Math.min(1, Math.max(0, (step - warmUp) / warmUp));
-}
-
 /** Whether an epoch begins with a pass over all scenes that measures their local quality: every 5th, and every masked one. */
 export function measuresQuality({ epochs }: Pick<Curriculum, "epochs">, epoch: number): boolean {
   return epoch > epochs.plain || epoch % 5 === 0;

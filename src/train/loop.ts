@@ -9,7 +9,7 @@ import { encodeSafetensors, type StoredTensor } from "../model/safetensors.js";
 import { replaceFile } from "../output/replace-file.js";
 import { type Checkpoint, type Position, writeCheckpoint } from "./checkpoint.js";
 import type { TrainConfig } from "./config.js";
-import { type Curriculum, learningRate, maskRatio, measuresQuality, priorShare, totalEpochs } from "./curriculum.js";
+import { type Curriculum, learningRate, maskRatio, measuresQuality, totalEpochs } from "./curriculum.js";
 import type { Scene } from "./dataset.js";
 import { type LocalQuality, localQuality } from "./local-quality.js";
 import { makeBatch } from "./make-batch.js";
@@ -80,12 +80,13 @@ class Window {
   steps = 0;
 
   take() {
-    const average = (key: "loss" | "pixelLoss" | "perceptualLoss" | "gradientNorm") =>
+    const average = (key: "loss" | "pixelLoss" | "perceptualLoss" | "ownLoss" | "gradientNorm") =>
       this.results.length > 0 ? mean(this.results.map((result) => result[key])) : null;
     const line = {
       loss: average("loss"),
       pixelLoss: average("pixelLoss"),
       perceptualLoss: average("perceptualLoss"),
+      ownLoss: average("ownLoss"),
       gradientNorm: average("gradientNorm"),
       secondsPerStep: (performance.now() - this.start) / 1000 / Math.max(1, this.steps),
     };
@@ -201,12 +202,7 @@ class Run {
     const { steps } = this.position;
     const warm = Math.min(1, (steps + 1) / Math.max(1, config.rate.warmUp));
     const rate = warm * learningRate(this.curriculum, epoch);
-    const given = {
-      ...makeBatch(cut, config, trainer.stages, ratio, steps),
-      priorShare: priorShare(config.priorWarmUp, steps),
-      rate,
-    };
-    const result = await trainer.step(given, signal);
+    const result = await trainer.step({ ...makeBatch(cut, config, trainer.stages, ratio, steps), rate }, signal);
     this.skippedInARow = result.applied ? 0 : this.skippedInARow + 1;
     this.position = {
       ...this.position,

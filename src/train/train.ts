@@ -59,7 +59,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     throw new SmhdrError("INVALID_ARGUMENT", "train: expected a data set (--data) or HDR images (--synthesize).");
   if (!resume) await checkUnused(output);
   const checkpoint = resume ? await loadCheckpoint(output, options) : undefined;
-  const config = checkpoint?.config ?? begun(options);
+  const config = checkpoint?.config ?? options.config ?? makeConfig();
   if (options.model && options.model.exposures !== config.exposures)
     throw new SmhdrError(
       "INVALID_ARGUMENT",
@@ -95,11 +95,6 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   }
 }
 
-/** What a new run is begun with: a model's weights make radiance already. */
-function begun({ config = makeConfig(), model }: TrainOptions): TrainConfig {
-  return model ? { ...config, priorWarmUp: 0 } : config;
-}
-
 /** The checkpoint to go on from: it must be of this configuration, where one is given. */
 async function loadCheckpoint(output: string, { config, model }: TrainOptions): Promise<Checkpoint> {
   if (model)
@@ -108,18 +103,16 @@ async function loadCheckpoint(output: string, { config, model }: TrainOptions): 
       "model: a run that goes on has its own weights; leave out --model or --resume.",
     );
   const folder = runFolder(output);
+  const begun = config ?? (await readRunConfig(folder));
   const checkpoint = await readCheckpoint(folder.checkpoint);
-  const stored = makeConfig(checkpoint.config, undefined, folder.checkpoint);
-  const given = config ?? (await readRunConfig(folder));
-  const expected = stored.priorWarmUp === 0 ? { ...given, priorWarmUp: 0 } : given;
-  const difference = configDifference(expected, stored);
+  const difference = configDifference(begun, makeConfig(checkpoint.config, undefined, folder.checkpoint));
   if (difference)
     throw new SmhdrError(
       "INVALID_ARGUMENT",
       `${folder.checkpoint}: is the checkpoint of another configuration; expected the same ${difference}. Go on without --config and --preset, or choose another --output.`,
     );
   // What changes nothing that is computed may be changed.
-  return { ...checkpoint, config: expected };
+  return { ...checkpoint, config: begun };
 }
 
 async function makeTrainer(
@@ -145,6 +138,8 @@ async function makeTrainer(
       clip: config.clip,
       dropPath: config.dropPath,
       squaredWeight: config.squaredWeight,
+      ownWeight: config.ownWeight,
+      gateWeight: config.gateWeight,
       perceptual,
       perceptualWeight: config.perceptualWeight,
       // An extractor for as many exposures as the body was made for has no fold of its own.
@@ -164,7 +159,9 @@ async function makeTrainer(
 function firstWeights(config: TrainConfig, { model, base }: TrainOptions): ReadonlyMap<string, StoredTensor> {
   const weights = model?.tensors ?? drawWeights(config);
   if (!config.network.prior || base || hasPrior(weights)) return weights;
-  return withPrior(weights, config.exposures, model ? FIRST_GATE.learnt : FIRST_GATE.drawn);
+  return model
+    ? withPrior(weights, config.exposures, FIRST_GATE.learnt, "unseen")
+    : withPrior(weights, config.exposures, FIRST_GATE.drawn, "seen");
 }
 
 function drawWeights({ network, seed }: TrainConfig): ReadonlyMap<string, StoredTensor> {

@@ -56,7 +56,7 @@ test("unknown keys and values out of range are refused, naming them", () => {
     [{ masks: "all" }, /semantic, random, none/],
     [{ augmentation: { flips: 1 } }, /augmentation\.flips: expected true or false/],
     [{ network: { heads: 7 } }, /a divisor of the width 24/],
-    [{ priorWarmUp: -1 }, /priorWarmUp/],
+    [{ gateWeight: -1 }, /gateWeight/],
     [{ rate: { to: 0.5 } }, /rate\.to/],
     [{ curriculum: { plain: 0, rising: 0, falling: 0 } }, /at least one epoch/],
     [{ trained: "conv_first" }, /trained: expected a list of names/],

@@ -2,14 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { readSafetensors } from "../../src/model/safetensors.js";
-import {
-  type Curriculum,
-  learningRate,
-  maskRatio,
-  measuresQuality,
-  priorShare,
-  totalEpochs,
-} from "../../src/train/curriculum.js";
+import { type Curriculum, learningRate, maskRatio, measuresQuality, totalEpochs } from "../../src/train/curriculum.js";
 import { LEAST_ERROR, localQuality } from "../../src/train/local-quality.js";
 import { lossWeights, weightMap } from "../../src/train/loss-weights.js";
 import { drawMaskMap, drawMaskModes, roundHalfEven, segmentRatios } from "../../src/train/masks.js";
@@ -25,14 +18,6 @@ const paper: Curriculum = {
 };
 const near = (a: number, b: number, relative: number) =>
   assert.ok(Math.abs(a - b) <= relative * Math.max(Math.abs(b), 1e-12), `${a} is not ${b}`);
-
-test("a prior is let in after its warm-up, over as many steps more", () => {
-  assert.deepEqual(
-    [0, 99, 100, 150, 199, 200, 10_000].map((step) => priorShare(100, step)),
-    [0, 0, 0, 0.5, 0.99, 1, 1],
-  );
-  assert.equal(priorShare(0, 0), 1);
-});
 
 test("mask ratio and learning rate of every epoch are the paper's", () => {
   assert.equal(totalEpochs(paper), 400);

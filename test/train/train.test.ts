@@ -171,34 +171,24 @@ test("so does a run whose scenes are made on the way", async () => {
   );
 });
 
-test("a new network's prior waits until it has learnt to make radiance, a model's is there at once", async () => {
+test("a new network begins near its prior, and its gate's weight keeps the gate from opening for good", async () => {
   const { network, curriculum } = tinyConfig();
-  const epochs = (plain: number) => ({ ...curriculum, plain, rising: 0, falling: 0 });
-  const config = tinyConfig({ network: { ...network, prior: true }, curriculum: epochs(2), priorWarmUp: 6 });
-  /** What conv_end's fourth output, the gate, is made with. */
-  const gate = async (run: string) => {
-    const { state } = await readCheckpoint(join(run, "checkpoint.safetensors"));
-    const [weight, bias] = ["conv_end.weight", "conv_end.bias"].map((name) => state.parameters[name].data);
-    return [...weight.slice((weight.length / 4) * 3), bias[3]];
+  const changes = {
+    network: { ...network, prior: true },
+    curriculum: { ...curriculum, plain: 4, rising: 0, falling: 0 },
   };
-  const waiting = newRun();
-  await train({ data, output: waiting, config });
-  assert.ok((await gate(waiting)).every((value) => value === 0));
-  const longer = newRun();
-  await train({ data, output: longer, config: { ...config, curriculum: epochs(4) } });
-  assert.ok((await gate(longer)).every((value) => value !== 0));
-
-  const model = await loadModel(join(waiting, "model.safetensors"));
-  const second = newRun();
-  await train({ data, output: second, config, model });
-  assert.ok((await gate(second)).every((value) => value !== 0));
-  // Its configuration goes on being the one that was given.
-  await train({ data, output: second, config, resume: true });
-  assert.equal(JSON.parse(await readFile(join(second, "config.json"), "utf8")).priorWarmUp, 0);
-  await assert.rejects(
-    train({ data, output: waiting, config: { ...config, priorWarmUp: 5 }, resume: true }),
-    fails("INVALID_ARGUMENT", /priorWarmUp \(5, not 6\)/),
-  );
+  const run = async (gateWeight: number) => {
+    const output = newRun();
+    await train({ data, output, config: tinyConfig({ ...changes, dropPath: 0, gateWeight }) });
+    const { state } = await readCheckpoint(join(output, "checkpoint.safetensors"));
+    const [first] = steps(await readMetrics(join(output, "metrics.jsonl")));
+    return { loss: first.loss as number, gate: state.parameters["conv_end.bias"].data[3] };
+  };
+  const [free, held] = [await run(0), await run(10)];
+  const begun = Math.log(0.8 / 0.2);
+  assert.ok(held.gate < begun && begun < free.gate, `${held.gate}, ${begun}, ${free.gate}`);
+  // Half of ten times the squared logit that it begins with.
+  assert.ok(Math.abs(held.loss - free.loss - 5 * begun ** 2) < 1e-3, `${held.loss}, ${free.loss}`);
 });
 
 test("a model's weights are where training begins, and only what is named is trained", async () => {

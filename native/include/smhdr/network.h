@@ -101,8 +101,10 @@ struct ForwardInput {
   /// Stochastic depth, of the host: factors [block over all stages][attention, MLP][batch], 0 or 1 / (1 - p). Empty:
   /// all 1.
   std::vector<float> keep;
-  /// What the gate of a network with a prior is multiplied by: 1, or less while a new one learns to make radiance.
-  float prior_share = 1;
+  /// For the backward pass of a network with a prior: this times the gate's logit is added to its gradient.
+  float gate_pull = 0;
+  /// And its own radiance, the prior left out (share 0), with the gradient of a loss of that; none where empty.
+  ConstTensor own = {}, grad_own = {};
 };
 
 /// Checks sizes, channel counts and that this width can take this many exposures.

@@ -31,6 +31,12 @@ struct TrainerOptions {
   /// Names begin with one of these: trained. Others are frozen and cost no weight gradient. Empty: all are trained.
   std::vector<std::string> trained;
   double squared_weight = 0;  // see mu_law_loss
+  /// It times the loss of the network's own radiance, the prior left out, is added: it learns what the scene is even
+  /// where it is not asked.
+  double own_weight = 0;
+  /// Half of it times the mean square of the logits of a prior's gate is added to the loss: a gate that is open
+  /// everywhere leaves the network nothing to learn from.
+  double gate_weight = 0;
   Perceptual perceptual = Perceptual::none;
   double perceptual_weight = 0.005;
   ParameterMap vgg;   // for Perceptual::vgg; copied
@@ -48,12 +54,12 @@ struct TrainingBatch {
   ConstTensor truth;                   // [batch, height, width, 3], radiance
   const float* weights = nullptr;      // loss weights [batch, height, width]; null: 1
   MaskOptions mask;
-  float prior_share = 1;  // see ForwardInput
 };
 
 struct StepResult {
-  double loss = 0, pixel_loss = 0, perceptual_loss = 0;  // loss = pixel_loss + perceptual_weight * perceptual_loss
-  double gradient_norm = 0;                              // before clipping
+  /// loss = pixel_loss + perceptual_weight * perceptual_loss + own_weight * own_loss + gate_weight * gate_loss
+  double loss = 0, pixel_loss = 0, perceptual_loss = 0, own_loss = 0, gate_loss = 0;
+  double gradient_norm = 0;  // before clipping
   /// False: loss or gradient were not finite and nothing was changed.
   bool applied = false;
 };

@@ -60,7 +60,7 @@ static void prior_backward(const PriorBackwardArgs& args, int64_t first, int64_t
           store(grads[c], grad * (1.0f - gate));
           grad_gate += grad * (p[c] - z[c]);
         }
-        store(grads[3], grad_gate * gate * (1.0f - open));
+        store(grads[3], grad_gate * gate * (1.0f - open) + args.gate_pull * z[3]);
         for (int k = 0; k < pixels; ++k)
           for (int c = 0; c < 4; ++c) args.grad_x.data[(at + k) * 4 + c] = grads[c][k];
       });

@@ -25,7 +25,7 @@ __global__ void prior_kernel(const float* x, const float* prior, float share, in
 }
 
 __global__ void prior_backward_kernel(const float* x, const float* prior, const float* out, const float* grad_out,
-                                      float share, int64_t pixels, float* grad_x) {
+                                      float share, float gate_pull, int64_t pixels, float* grad_x) {
   const int64_t pixel = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (pixel >= pixels) return;
   const float open = sigmoid(x[pixel * 4 + 3]), gate = share * open;
@@ -35,7 +35,7 @@ __global__ void prior_backward_kernel(const float* x, const float* prior, const 
     grad_gate += grad * (prior_logit(prior[pixel * 6 + c]) - x[pixel * 4 + c]);
     grad_x[pixel * 4 + c] = grad * (1.0f - gate);
   }
-  grad_x[pixel * 4 + 3] = grad_gate * gate * (1.0f - open);
+  grad_x[pixel * 4 + 3] = grad_gate * gate * (1.0f - open) + gate_pull * x[pixel * 4 + 3];
 }
 
 }  // namespace
@@ -48,7 +48,8 @@ void CudaOps::prior(const PriorArgs& args) {
 void CudaOps::prior_backward(const PriorBackwardArgs& args) {
   const PriorArgs& forward = args.forward;
   launch(*device_, prior_backward_kernel, blocks_for(args.grad_x.pixels(), kThreads), kThreads, 0, forward.x.data,
-         forward.prior.data, forward.out.data, args.grad_out.data, forward.share, args.grad_x.pixels(), args.grad_x.data);
+         forward.prior.data, forward.out.data, args.grad_out.data, forward.share, args.gate_pull, args.grad_x.pixels(),
+         args.grad_x.data);
 }
 
 }  // namespace smhdr::cuda::SMHDR_CUDA_TARGET

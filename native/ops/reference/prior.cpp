@@ -40,7 +40,7 @@ void prior_backward(const PriorBackwardArgs& args) {
       args.grad_x.data[pixel * 4 + c] = static_cast<float>(grad * (1 - gate));
       grad_gate += grad * (p[c] - z[c]);
     }
-    args.grad_x.data[pixel * 4 + 3] = static_cast<float>(grad_gate * gate * (1 - open));
+    args.grad_x.data[pixel * 4 + 3] = static_cast<float>(grad_gate * gate * (1 - open) + args.gate_pull * z[3]);
   }
 }
 
