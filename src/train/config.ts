@@ -3,6 +3,7 @@ import type { Precision } from "../engine/engine.js";
 import type { Perceptual } from "../engine/trainer.js";
 import { SmhdrError, shown, unreadable } from "../errors.js";
 import { type PresetName, presets } from "./presets.js";
+import { ISO_RANGE } from "./synthesis/camera.js";
 
 /** Everything that decides what a training run computes. Stored in the run's folder as config.json. */
 export interface TrainConfig {
@@ -169,10 +170,10 @@ function overlay(base: unknown, given: unknown, key: string, source: string): un
   if (key === "synthesis.iso")
     return Array.isArray(given) &&
       given.length === 2 &&
-      given.every((iso) => typeof iso === "number" && iso >= 25 && iso <= 409600) &&
+      given.every((iso) => typeof iso === "number" && iso >= ISO_RANGE[0] && iso <= ISO_RANGE[1]) &&
       given[0] <= given[1]
       ? given
-      : refuse(where, "[low, high] within 25 to 409600", given);
+      : refuse(where, `[low, high] within ${ISO_RANGE.join(" to ")}`, given);
   if (typeof given !== "object" || given === null || Array.isArray(given))
     return refuse(key ? where : source, "an object", given);
   const out: Record<string, unknown> = { ...(base as object) };

@@ -1,4 +1,5 @@
 import type { TrainConfig } from "./config.js";
+import { ISO } from "./synthesis/camera.js";
 
 /** The published schedule and network: epochs 1-300, 301-350, 351-400, batches of 8 patches, every scene 100 times an epoch. */
 const paper: TrainConfig = {
@@ -27,7 +28,7 @@ const paper: TrainConfig = {
   trained: [],
   validation: { every: 5, scenes: 4 },
   scenesAtOnce: 0,
-  synthesis: { scenes: 74, size: 256, evSpacing: [], response: 0.1, motion: 0.9, iso: [100, 6400] },
+  synthesis: { scenes: 74, size: 256, evSpacing: [], response: 0.1, motion: 0.9, iso: ISO },
   checkpointMinutes: 5,
   metricsEvery: 10,
 };
@@ -48,7 +49,7 @@ const small: TrainConfig = {
   perceptual: "structure",
   perceptualWeight: 0.1,
   validation: { every: 2, scenes: 4 },
-  synthesis: { scenes: 100, size: 256, evSpacing: [], response: 0.1, motion: 0.9, iso: [100, 6400] },
+  synthesis: { scenes: 100, size: 256, evSpacing: [], response: 0.1, motion: 0.9, iso: ISO },
 };
 
 /** For tests: seconds on a few small scenes. */
@@ -62,7 +63,7 @@ const tiny: TrainConfig = {
   rate: { from: 4e-3, to: 4e-4, warmUp: 0 },
   averageDecay: 0.9,
   validation: { every: 4, scenes: 1 },
-  synthesis: { scenes: 4, size: 64, evSpacing: [2], response: 0.1, motion: 0.9, iso: [100, 6400] },
+  synthesis: { scenes: 4, size: 64, evSpacing: [2], response: 0.1, motion: 0.9, iso: ISO },
   metricsEvery: 1,
 };
 

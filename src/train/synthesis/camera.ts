@@ -1,6 +1,10 @@
 import { toSrgb } from "../../bracket/transfer.js";
 import { normalTable, type Random } from "./random.js";
 
+/** ISO settings that can be synthesised, and those that are where nothing else is asked for. */
+export const ISO_RANGE = [25, 409600] as const;
+export const ISO = [100, 6400] as const;
+
 /** How a camera turns light into codes: the table holds encoded values over sqrt(linear), linearly interpolated. */
 export type ResponseCurve = Float32Array;
 

@@ -1,5 +1,5 @@
 import { SmhdrError } from "../../errors.js";
-import { expose, randomNoise, randomResponse } from "./camera.js";
+import { expose, ISO, ISO_RANGE, randomNoise, randomResponse } from "./camera.js";
 import { throughJpeg } from "./jpeg.js";
 import { oversampling, type Plate, probe, randomLook, randomView, renderPlate, type View } from "./plate.js";
 import { Random } from "./random.js";
@@ -32,7 +32,7 @@ export interface SynthesisOptions {
   readonly shake?: number;
   /** Multiplies the noise's standard deviation; 0 is none. Default 1. */
   readonly noise?: number;
-  /** ISO setting, drawn evenly in its logarithm. Default [100, 6400]. */
+  /** ISO setting, drawn evenly in its logarithm. Default ISO. */
   readonly iso?: readonly [number, number];
   /** Share of brackets whose camera curve is not gamma 2.2 but sRGB or filmic. Default 0.1. */
   readonly response?: number;
@@ -97,7 +97,7 @@ export function synthesizeBracket(
 
   const noise =
     (options.noise ?? 1) > 0 && (options.noise !== undefined || random.chance(0.95))
-      ? randomNoise(random, options.iso ?? [100, 6400], options.noise ?? 1)
+      ? randomNoise(random, options.iso ?? ISO, options.noise ?? 1)
       : undefined;
   const response = randomResponse(random, options.response ?? 0.1);
   const bits = options.bits === 8 || options.bits === 16 ? options.bits : random.chance(0.5) ? 8 : 16;
@@ -153,7 +153,7 @@ function validateOptions(sources: readonly SourceImage[], options: SynthesisOpti
     if (value && !(value.length === 2 && value[0] >= low && value[0] <= value[1] && value[1] <= high))
       fail(`${name} must be [low, high] within ${low} to ${high}, got [${value.join(", ")}]`);
   };
-  range("iso", 25, 409600);
+  range("iso", ...ISO_RANGE);
   range("clipped", 1e-4, 0.9);
   range("objects", 0, 32);
   range("objectArea", 1e-4, 1);
