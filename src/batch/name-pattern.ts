@@ -20,7 +20,7 @@ const PLACES: Readonly<Record<string, string>> = {
 /**
  * Groups photographs by their names: those with the same {bracket} are one. {exposure} stands for what differs, {ev} for an exposure value in
  * stops, * for anything but "/". A pattern with "/" is for the path from the folder searched, one without for the
- * name alone, within its folder; the extension may be left out.
+ * name alone, within its folder; the extension may be left out. Photographs of two folders searched are never one bracket.
  * @throws SmhdrError INVALID_ARGUMENT for a pattern without {bracket} or with a place twice.
  */
 export function groupByName(
@@ -29,7 +29,7 @@ export function groupByName(
 ): { readonly brackets: NamedBracket[]; readonly left: LeftPhotograph[] } {
   const expression = compile(pattern);
   const whole = pattern.includes("/");
-  const groups = new Map<string, { photograph: FoundPhotograph; ev: number | undefined }[]>();
+  const groups = new Map<string, { name: string; photograph: FoundPhotograph; ev: number | undefined }[]>();
   const left: LeftPhotograph[] = [];
   for (const photograph of photographs) {
     const name = whole ? photograph.relative : basename(photograph.relative);
@@ -40,14 +40,20 @@ export function groupByName(
       continue;
     }
     const folder = whole ? "" : photograph.relative.slice(0, photograph.relative.length - name.length);
-    const key = `${folder}${match.groups.bracket}`;
-    const ev = match.groups.ev === undefined ? undefined : Number(match.groups.ev);
+    const searched = photograph.path.slice(0, photograph.path.length - photograph.relative.length);
+    const member = {
+      name: `${folder}${match.groups.bracket}`,
+      photograph,
+      ev: match.groups.ev === undefined ? undefined : Number(match.groups.ev),
+    };
+    const key = `${searched}${member.name}`;
     const group = groups.get(key);
-    if (group) group.push({ photograph, ev });
-    else groups.set(key, [{ photograph, ev }]);
+    if (group) group.push(member);
+    else groups.set(key, [member]);
   }
   const brackets: NamedBracket[] = [];
-  for (const [name, members] of groups) {
+  for (const members of groups.values()) {
+    const [{ name }] = members;
     if (members.length === 1) {
       left.push({ path: members[0].photograph.path, reason: `the only one named like ${pattern} for "${name}"` });
       continue;

@@ -56,6 +56,20 @@ describe("planning a batch", () => {
     );
   });
 
+  it("keeps photographs of two folders apart that are named alike", async () => {
+    const days = ["monday", "tuesday"].map((name) => join(folder, name));
+    for (const day of days)
+      await take(
+        day,
+        ["hall_1", "hall_2"].map((name, i) => ({ name: `${name}.png`, stops: 2 * i, exif: false })),
+      );
+    const { brackets: found } = await planBatch(days, { pattern: "{bracket}_{exposure}" });
+    assert.deepEqual(
+      found.map(({ name, photographs }) => [name, photographs]),
+      days.map((day, i) => [`${["monday", "tuesday"][i]}/hall`, [join(day, "hall_1.png"), join(day, "hall_2.png")]]),
+    );
+  });
+
   it("groups by names where EXIF tells nothing", async () => {
     const named = join(folder, "named");
     await take(
