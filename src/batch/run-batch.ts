@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { access, stat, statfs } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -7,6 +8,7 @@ import { removeTemporaries } from "../output/replace-file.js";
 import { absoluteScales } from "./absolute-scale.js";
 import type { Executor } from "./executor.js";
 import { type DoneRecord, Journal } from "./journal.js";
+import { keepPhotographs } from "./keep-photographs.js";
 import { isGone, takeLock } from "./lock.js";
 import { DEFAULT_NAME, outputNames } from "./output-names.js";
 import type { BatchPlan } from "./plan.js";
@@ -61,12 +63,13 @@ interface Attempt {
  * Merges every bracket of a plan: each once, whatever happens. What the journal in the output folder knows as done, by photographs and settings
  * that have not changed since, is not done again; a bracket that fails is tried again later and then set aside. A full disk, or an output folder that is gone,
  * stops the run, for it is no bracket's fault: the next run goes on. The report is written at the end.
- * @throws SmhdrError INVALID_ARGUMENT for names that collide, IO, CANCELLED.
+ * @throws SmhdrError INVALID_ARGUMENT for names that collide, with each other or with a photograph, IO, CANCELLED.
  */
 export async function runBatch(plan: BatchPlan, executor: Executor, options: RunBatchOptions): Promise<BatchReport> {
   const { names = [DEFAULT_NAME], settings = {}, signal } = options;
   const output = resolve(options.output);
   const files = outputNames(plan.brackets, names);
+  await keepPhotographs(plan.brackets, files, output);
   throwIfAborted(signal);
   await makeFolder(output);
   const unlock = await takeLock(join(output, LOCK_NAME));
@@ -116,6 +119,7 @@ class BatchRun {
     private readonly options: RunBatchOptions,
     private readonly place: Workplace,
   ) {
+    setMaxListeners(0, this.stop.signal); // hundreds of brackets wait on it at once
     this.waiting = plan.brackets.map((_, index) => ({ index, tries: 0, notBefore: 0 })).reverse();
     for (const record of place.journal.records) {
       if (record.kind === "done") this.done.set(record.id, record);
@@ -220,7 +224,7 @@ class BatchRun {
   /** Throws where the next brackets would fail in the same way. */
   private async stopIfHopeless(error: SmhdrError): Promise<void> {
     const { output } = this.place;
-    if (error.code === "ADDON_MISSING") throw error;
+    if (error.code === "ADDON_MISSING" && !this.executor.remote) throw error;
     if (error.code !== "IO") return;
     const goOn = "The same command goes on from here once that is put right.";
     await access(output).catch((cause) => {

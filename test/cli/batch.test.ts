@@ -126,6 +126,20 @@ describe("smhdr batch", () => {
     assert.match((await smhdr(...BATCH, own, "-o", out, "--reference", "0")).stderr, /3 of 3 brackets merged/);
   });
 
+  it("never replaces a photograph, whatever may be overwritten", async () => {
+    const kept = join(folder, "kept");
+    await take(kept, brackets(1));
+    const before = await contents(kept);
+    const link = join(folder, "kept-link");
+    await symlink(kept, link);
+    for (const out of [kept, link]) {
+      const result = await smhdr(...BATCH, kept, "-o", out, "--name", "{name}.jpg", "--overwrite");
+      assert.equal(result.code, 2, result.stderr);
+      assert.match(result.stderr, /"IMG_0001\.jpg", the result of IMG_0001, would replace .*kept.IMG_0001\.jpg/);
+    }
+    assert.deepEqual(await contents(kept), before);
+  });
+
   it("killed again and again, goes on where it was: every bracket once", async () => {
     const whole = await contents(join(folder, "one"));
     const out = join(folder, "killed");
