@@ -141,7 +141,7 @@ export function addRoutes(app: FastifyInstance, { version, store, models, memory
         if (format !== "rows") refuse(request.query, ["row", "rows", "white"], "for rows", `the format ${format}`);
         if (format !== "exr") refuse(request.query, ["precision"], "for exr", `the format ${format}`);
         if (format !== "rows") {
-          const signal = abandoned(request, reply);
+          const signal = abandoned(reply);
           const { stream, length } = await files.run(
             1,
             () => streamFile(radiance, format, { precision, signal }),
@@ -227,9 +227,10 @@ function refuse<Q extends object>(query: Q, names: readonly (keyof Q & string)[]
 }
 
 /** Fires when the client has gone away before the answer. */
-function abandoned(request: FastifyRequest, reply: FastifyReply): AbortSignal {
+function abandoned(reply: FastifyReply): AbortSignal {
   const controller = new AbortController();
-  request.raw.socket.once("close", () => {
+  // The reply's, not the socket's: many requests come on one.
+  reply.raw.once("close", () => {
     if (!reply.raw.writableFinished) controller.abort();
   });
   return controller.signal;

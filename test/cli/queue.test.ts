@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -183,6 +183,26 @@ describe("smhdr batch --queue and smhdr worker", { skip: withoutRedis }, () => {
     assert.equal(result.code, 0, result.stderr);
     assert.deepEqual(Object.values(await contents(out)), [whole["IMG_0001.exr"]]);
     await stop(one);
+  });
+
+  it("does not merge for ever what does not arrive where it is looked for", async () => {
+    const apart = join(folder, "apart");
+    await mkdir(apart);
+    const out = join(folder, "expected-here");
+    const one = worker("--map", `${out}=${apart}`);
+    const result = await smhdr(...BATCH, photos, "-o", out, "--queue", redis.url, "--exposures", "3", "--json");
+    await stop(one);
+    assert.equal(result.code, 1);
+    const merged = jsonLines((await one.finished).stdout).filter(({ bracket }) => bracket);
+    assert.equal(merged.length, 2 * COUNT);
+    const report = JSON.parse(await readFile(join(out, "smhdr-report.json"), "utf8"));
+    assert.match(report.outcomes[0].error.message, /expected-here.*is not there.*--map/);
+  });
+
+  it("says at once where a worker has too little memory", async () => {
+    const result = await smhdr("worker", "--queue", redis.url, "--memory", "256M");
+    assert.equal(result.code, 1);
+    assert.match(result.stderr, /memory: a batch needs at least \d+ MiB with a network/);
   });
 
   it("says what is wrong with an address", async () => {

@@ -25,6 +25,8 @@ const LOOK = 5000;
 /** Seconds that a request to stop stands, and milliseconds that a worker may take to heed it. */
 const CANCEL_SECONDS = 60;
 const PATIENCE = 20_000;
+/** So often results may be absent that workers have written. */
+const MOST_ABSENT = 2;
 /** Seconds that results which nobody fetched are kept. */
 const KEPT_SECONDS = 14 * 24 * 3600;
 /** Before the first further attempt, in milliseconds; doubled for every one after it. */
@@ -83,7 +85,7 @@ class QueueExecutor implements Executor {
 
   async run(task: BracketTask, { signal, onProgress }: ExecuteOptions): Promise<QueueResult> {
     const id = jobIdOf(task);
-    for (;;) {
+    for (let absent = 0; ; ) {
       throwIfAborted(signal);
       const job = await this.put(task, id);
       const news = await this.newsOf(id, onProgress, signal);
@@ -96,7 +98,14 @@ class QueueExecutor implements Executor {
       if (found && state === "completed" && (await isWritten(task, found.returnvalue))) return found.returnvalue;
       if (found && state === "failed") throw asError(found.failedReason);
       // Not finished after all, gone from Redis, or its files are gone: looked after again.
-      if (found && state === "completed") await found.remove();
+      if (!found || state !== "completed") continue;
+      await found.remove();
+      // Once, they may have been deleted since.
+      if (++absent === MOST_ABSENT)
+        throw new SmhdrError(
+          "IO",
+          `${task.outputs.join(", ")}: workers wrote it, but it is not there. Expected a folder that all machines share; see smhdr worker --map.`,
+        );
     }
   }
 
@@ -115,6 +124,7 @@ class QueueExecutor implements Executor {
     const known = await this.queue.getJob(id);
     if (known && (await known.isFailed())) await known.remove();
     const { retries = 2 } = this.options;
+    await this.packages.redis.del(cancelKey(id)); // of a run that was stopped and started anew at once
     return this.queue.add("merge", task, {
       jobId: id,
       attempts: retries + 1,

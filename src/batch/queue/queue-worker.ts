@@ -1,9 +1,10 @@
 import type { Job } from "bullmq";
 import type { Note } from "../../bracket/bracket.js";
+import { loadAddon } from "../../engine/addon.js";
 import { SmhdrError } from "../../errors.js";
 import { removeTemporaries } from "../../output/replace-file.js";
 import { methodOf } from "../../reconstruct/reconstructor.js";
-import type { WorkOptions } from "../budget.js";
+import { planWork, type WorkOptions } from "../budget.js";
 import { BracketPool } from "../pool.js";
 import type { BracketTask, MergeSettings } from "../task.js";
 import { cancelKey, connectQueue, PREFIX, QUEUE } from "./connection.js";
@@ -31,10 +32,12 @@ const MOST_TAKEOVERS = 20;
 
 /**
  * Takes brackets off the queue and merges them until `signal` fires.
- * @throws SmhdrError as connectQueue and planWork do.
+ * @throws SmhdrError as connectQueue does; as planWork for networks and loadAddon do: where a worker cannot merge, it takes no brackets from others.
  */
 export async function runQueueWorker(options: QueueWorkerOptions): Promise<void> {
   const { queue, paths = [], stalledAfter = 30, signal, onNote, onMerged } = options;
+  planWork(true, options);
+  loadAddon();
   const { bullmq, connection, redis } = await connectQueue(queue);
   const pools = new PoolKeeper(options);
   const running = new Map<string, AbortController>();
