@@ -1,4 +1,4 @@
-import { open, readFile, rm, stat } from "node:fs/promises";
+import { open, readFile, rename, rm, stat } from "node:fs/promises";
 import { hostname, uptime } from "node:os";
 import { resolve } from "node:path";
 import { SmhdrError } from "../errors.js";
@@ -16,8 +16,14 @@ export async function takeLock(path: string): Promise<() => Promise<void>> {
   for (let attempt = 0; ; attempt++) {
     try {
       const file = await open(path, "wx");
-      await file.writeFile(JSON.stringify({ host: hostname(), pid: process.pid, since: Date.now() }));
-      await file.close();
+      try {
+        await file.writeFile(JSON.stringify({ host: hostname(), pid: process.pid, since: Date.now() }));
+      } catch (error) {
+        await rm(path, { force: true }); // a full disk: nobody works here
+        throw error;
+      } finally {
+        await file.close();
+      }
       held.add(resolve(path));
       return async () => {
         held.delete(resolve(path));
@@ -29,7 +35,7 @@ export async function takeLock(path: string): Promise<() => Promise<void>> {
       }
     }
     const holder = await readHolder(path);
-    if (attempt < 3 && holder !== "gone" && !held.has(resolve(path)) && isDead(holder)) await rm(path, { force: true });
+    if (attempt < 3 && holder !== "gone" && !held.has(resolve(path)) && isDead(holder)) await takeAway(path, holder);
     else if (attempt >= 3 || holder !== "gone") throw taken(path, holder);
   }
 }
@@ -45,6 +51,15 @@ async function readHolder(path: string): Promise<Holder> {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "ENOENT" ? "gone" : {};
   }
+}
+
+/** Removes the sign of a dead holder; one that another process has put there meanwhile comes back. */
+async function takeAway(path: string, dead: Holder): Promise<void> {
+  const aside = `${path}.${process.pid}`;
+  await rename(path, aside).catch(() => {}); // gone
+  const taken = await readHolder(aside);
+  if (taken !== "gone" && JSON.stringify(taken) !== JSON.stringify(dead)) await rename(aside, path);
+  else await rm(aside, { force: true });
 }
 
 function isDead(holder: Exclude<Holder, "gone">): boolean {

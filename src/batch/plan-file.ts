@@ -13,7 +13,10 @@ const FORMAT = "smhdr plan 1";
  */
 export async function writePlan(plan: BatchPlan, path: string): Promise<void> {
   if (await stat(path).catch(() => undefined))
-    throw new SmhdrError("INVALID_ARGUMENT", `plan: ${path} exists and may have been corrected; choose another name.`);
+    throw new SmhdrError(
+      "INVALID_ARGUMENT",
+      `plan: ${path} exists and may have been corrected; leave the folders out to merge by it, or choose another name.`,
+    );
   const folder = dirname(resolve(path));
   const short = (file: string) => {
     const inside = relative(folder, file);

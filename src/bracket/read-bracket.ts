@@ -225,12 +225,17 @@ function checkCount(count: number): void {
   }
 }
 
-function checkOptions(count: number, { reference, ev, align, follow }: BracketOptions): void {
+function checkOptions(count: number, { reference, ev, align, follow, threads }: BracketOptions): void {
   if (reference !== undefined && !(Number.isInteger(reference) && reference >= 0 && reference < count)) {
     const range = `0 (the shortest exposure) to ${count - 1}`;
     throw new SmhdrError("INVALID_ARGUMENT", `reference: expected a whole number from ${range}; got ${reference}.`);
   }
   if (ev !== undefined) checkGiven(ev, count);
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 0))
+    throw new SmhdrError(
+      "INVALID_ARGUMENT",
+      `threads: expected a whole number from 0 (all processors); got ${shown(threads)}.`,
+    );
   for (const [name, value] of Object.entries({ align, follow })) {
     if (value !== undefined && value !== "auto" && value !== "none")
       throw new SmhdrError("INVALID_ARGUMENT", `${name}: expected "auto" or "none"; got ${shown(value)}.`);

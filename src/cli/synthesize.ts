@@ -6,7 +6,7 @@ import sharp from "sharp";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import { makeFolder } from "../output/make-folder.js";
 import { replaceFile } from "../output/replace-file.js";
-import { segmentPhotograph, smallestSegment } from "../segment/segment-map.js";
+import { MOST_SEGMENTS, segmentPhotograph, smallestSegment } from "../segment/segment-map.js";
 import type { Split } from "../train/dataset.js";
 import { streamBrackets } from "../train/synthesis/stream.js";
 import type { SyntheticBracket } from "../train/synthesis/synthesize.js";
@@ -100,6 +100,14 @@ async function synthesizeDataSet(
 ): Promise<number> {
   const { count, seed, exposures, spacing, split, jpeg } = options;
   const [width, height] = options.size;
+  // Room for every segment that a scene can have keeps ids unique over the set, whatever order scenes are made in.
+  const idsPerScene = Math.floor((width * height) / smallestSegment) + 2;
+  const most = Math.floor(MOST_SEGMENTS / idsPerScene);
+  if (count > most)
+    throw new SmhdrError(
+      "INVALID_ARGUMENT",
+      `--count: expected at most ${most} scenes of ${width}x${height} in one data set, whose segments are numbered as floats; got ${count}. Make several sets, or smaller scenes (--size).`,
+    );
   await agreeOnSettings(options.output, split, {
     sources: sources.map((path) => basename(path)),
     seed,
@@ -113,8 +121,6 @@ async function synthesizeDataSet(
   let first = 0;
   while (first < count && (await exists(folders[first]))) first++;
   if (first === count) return 0;
-  // Room for every segment that a scene can have keeps ids unique over the set, whatever order scenes are made in.
-  const idsPerScene = Math.floor((width * height) / smallestSegment) + 2;
   let index = first;
   const stream = {
     sources,

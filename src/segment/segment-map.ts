@@ -4,6 +4,9 @@ import { type GraphSegmenterOptions, type Segmentation, segmentGraph } from "./g
 /** Segments smaller than this many pixels belong to the background, as in the paper. */
 export const smallestSegment = 1000;
 
+/** Ids stay below, so that float32 can hold them. */
+export const MOST_SEGMENTS = 2 ** 24;
+
 /** ids[y * width + x] names the pixel's segment; float32 as stored in masks.npy, so below 2^24. */
 export interface SegmentMap {
   readonly width: number;
@@ -23,7 +26,7 @@ export function cleanSegments(segmentation: Segmentation, firstId = 0, smallest 
   for (const label of labels) area[label]++;
   const kept = Array.from(area.keys()).filter((label) => label !== background && area[label] >= smallest);
   kept.sort((a, b) => area[b] - area[a] || a - b);
-  if (!Number.isInteger(firstId) || firstId < 0 || firstId + kept.length >= 2 ** 24)
+  if (!Number.isInteger(firstId) || firstId < 0 || firstId + kept.length >= MOST_SEGMENTS)
     throw new SmhdrError(
       "INVALID_ARGUMENT",
       `firstId must be a whole number that leaves ids below 2^24 (float32), got ${firstId} for ${kept.length} segments.`,

@@ -16,7 +16,7 @@ export interface Guard {
  * @throws ServiceError FORBIDDEN
  */
 export function checkHost({ port }: Guard, { host }: IncomingHttpHeaders): void {
-  if (host !== `127.0.0.1:${port}` && host !== `localhost:${port}`) {
+  if (host === undefined || !isOwn(port, host)) {
     throw new ServiceError("FORBIDDEN", `Host: expected 127.0.0.1:${port}; got ${JSON.stringify(host ?? "none")}.`);
   }
 }
@@ -41,9 +41,12 @@ export function checkOrigin(guard: Guard, headers: IncomingHttpHeaders): void {
 }
 
 function isAllowed({ port, allowedOrigins }: Guard, origin: string): boolean {
-  return (
-    origin === `http://127.0.0.1:${port}` || origin === `http://localhost:${port}` || allowedOrigins.includes(origin)
-  );
+  return (origin.startsWith("http://") && isOwn(port, origin.slice(7))) || allowedOrigins.includes(origin);
+}
+
+/** Whether an address is the service's; the port that http means goes unsaid. */
+function isOwn(port: number, address: string): boolean {
+  return ["127.0.0.1", "localhost"].some((name) => address === `${name}:${port}` || (port === 80 && address === name));
 }
 
 /**

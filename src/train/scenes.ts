@@ -91,14 +91,10 @@ export async function folderScenes(
 export function synthesizedScenes(
   sources: readonly string[],
   config: TrainConfig,
-  {
-    workers = Math.max(1, availableParallelism() - 1),
-    prepared,
-    signal,
-    onProgress,
-  }: SceneOptions & { workers?: number } = {},
+  { threads = availableParallelism(), prepared, signal, onProgress }: SceneOptions & { threads?: number } = {},
 ): SceneSet {
   const { scenes: count, size, evSpacing, response, motion, iso } = config.synthesis;
+  const workers = Math.max(1, threads - 1); // training has the other
   const measured = needsSegments(config);
   const generation = (epoch: number) => {
     if (!measured) return epoch - 1;

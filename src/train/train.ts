@@ -183,9 +183,9 @@ function drawWeights({ network, seed }: TrainConfig): ReadonlyMap<string, Stored
 async function openScenes(
   config: TrainConfig,
   prepared: boolean,
-  { data, sources, signal, onReading: onProgress }: TrainOptions,
+  { data, sources, threads, signal, onReading: onProgress }: TrainOptions,
 ): Promise<SceneSet> {
-  if (sources) return synthesizedScenes(sources, config, { prepared, signal, onProgress });
+  if (sources) return synthesizedScenes(sources, config, { ...(threads && { threads }), prepared, signal, onProgress });
   return folderScenes(await findScenes(data as string, "Training"), config, { prepared, signal, onProgress });
 }
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -80,5 +80,9 @@ describe("the lock of an output folder", () => {
     await assert.rejects(takeLock(path), { code: "IO", message: /on elsewhere/ });
     await writeFile(path, JSON.stringify({ host: hostname(), pid: 1, since: 0 })); // before this machine started
     await (await takeLock(path))();
+    assert.deepEqual(
+      (await readdir(folder)).filter((name) => name.startsWith("b.lock")),
+      [],
+    );
   });
 });

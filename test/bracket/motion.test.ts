@@ -132,6 +132,10 @@ test("options that make no sense, and calls that are given up", { skip }, async 
     code: "INVALID_ARGUMENT",
     message: 'follow: expected "auto" or "none"; got "yes".',
   });
+  await assert.rejects(bracketFromImages(images, { ev: [0, 1], threads: -1 }), {
+    code: "INVALID_ARGUMENT",
+    message: "threads: expected a whole number from 0 (all processors); got -1.",
+  });
   const controller = new AbortController();
   const onProgress = () => controller.abort();
   await assert.rejects(

@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { checkHost, checkOrigin } from "../../src/serve/guard.js";
 import { startService } from "../../src/serve/service.js";
 import { startFilePath } from "../../src/serve/start-file.js";
 import { TestService } from "./client.js";
@@ -48,6 +49,17 @@ describe("who may ask the service", () => {
     ]) {
       assert.equal(await ask({ host }), 403, host);
     }
+  });
+
+  it("knows its own name without the port that http means", () => {
+    const guard = { port: 80, token: "", allowedOrigins: [] };
+    for (const host of ["127.0.0.1", "localhost", "localhost:80"]) {
+      checkHost(guard, { host });
+      checkOrigin(guard, { origin: `http://${host}` });
+    }
+    for (const host of [undefined, "evil.example", "localhost:80:80", "localhost:81"])
+      assert.throws(() => checkHost(guard, { host }), { code: "FORBIDDEN" });
+    assert.throws(() => checkHost({ ...guard, port: 81 }, { host: "localhost" }), { code: "FORBIDDEN" });
   });
 
   it("refuses pages of other origins, with the token too", async () => {

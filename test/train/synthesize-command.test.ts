@@ -82,6 +82,14 @@ test("it makes a data set, goes on with it, and refuses to mix recipes", async (
   assert.match(other.stderr, /already holds scenes made otherwise \(seed 4, not 5\): choose another --output\.\n$/);
 });
 
+test("more scenes than their segments can be numbered are refused before any is made", async () => {
+  const out = join(folder, "many");
+  const { code, stderr } = await run(source, "-o", out, "--count", "5000000", ...settings);
+  assert.equal(code, 2);
+  assert.match(stderr, /--count: expected at most 3355443 scenes of 64x48 .*got 5000000/);
+  assert.deepEqual(await readdir(folder), ["made up.hdr", "set"]);
+});
+
 test("Ctrl-C leaves whole scenes only", async () => {
   const out = join(folder, "stopped");
   const child = start(source, "-o", out, "--count", "100000", ...settings);
