@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { PROXY_PIXELS } from "../bracket/proxy.js";
+import { DEFAULT_MEMORY } from "../default-memory.js";
 import { SmhdrError } from "../errors.js";
 
 /** How memory and threads are shared out among the processes of a batch. */
@@ -27,7 +28,6 @@ export interface WorkOptions {
 }
 
 const MIB = 1024 ** 2;
-export const DEFAULT_BATCH_MEMORY = 2048 * MIB;
 /** The process that shares out the work: its runtime, the plan and the journal. */
 const COORDINATOR_BYTES = 120 * MIB;
 /** A process that merges, without pixels: runtime, decoders, the engine's code, and what waits for its garbage collector. */
@@ -46,7 +46,7 @@ const ENGINE_SHARE = 1 / 2;
  */
 export function planWork(
   network: boolean,
-  { jobs, threads, memory = DEFAULT_BATCH_MEMORY }: WorkOptions,
+  { jobs, threads, memory = DEFAULT_MEMORY }: WorkOptions,
   devices = 1,
 ): WorkPlan {
   for (const [name, value] of Object.entries({ jobs, threads })) {

@@ -1,7 +1,8 @@
+import { adaptation, apply, D50, invert, type Matrix3 } from "../codec/chromaticities.js";
 import type { Chromaticities, Encoding, Primaries, Transfer } from "../image.js";
 import { toLinear } from "./transfer.js";
 
-type Matrix = readonly (readonly [number, number, number])[];
+type Colorants = readonly (readonly [number, number, number])[];
 
 /** What an ICC profile says about RGB or grey integers: an encoding that describes them, or that they need conversion. */
 export type ProfileReading = { readonly encoding: Encoding } | "convert" | "invalid";
@@ -13,7 +14,7 @@ const SAME_CURVE = 0.001;
 const SAME_COLORANT = 0.004;
 
 /** Red, green and blue in XYZ relative to D50, as profiles store them; one row per colour. */
-const namedColorants: Record<Extract<Primaries, string>, Matrix> = {
+const namedColorants: Record<Extract<Primaries, string>, Colorants> = {
   srgb: [
     [0.4361, 0.2225, 0.0139],
     [0.3851, 0.7169, 0.0971],
@@ -81,11 +82,12 @@ function parse(icc: DataView): ProfileReading {
   if (!usable(red)) return "convert";
 
   const whitePoint = tags.get("wtpt");
-  const adaptation = tags.get("chad");
+  const adapted = tags.get("chad");
   const toNative =
-    adaptation !== undefined
-      ? invert(readMatrix(icc, adaptation))
-      : fromD50(whitePoint === undefined ? D50 : readXyz(icc, whitePoint));
+    adapted !== undefined
+      ? invert(readMatrix(icc, adapted))
+      : // Version 2 profiles adapt to D50 without saying so.
+        adaptation(D50, whitePoint === undefined ? D50 : readXyz(icc, whitePoint));
   const primaries = namePrimaries(colorants, toNative);
   return primaries ? { encoding: { transfer: nameCurve(red), primaries } } : "convert";
 }
@@ -98,8 +100,8 @@ const readXyz = (view: DataView, at: number): [number, number, number] => [
   fixed(view, at + 12),
   fixed(view, at + 16),
 ];
-const readMatrix = (view: DataView, at: number): Matrix =>
-  [0, 1, 2].map((row) => [0, 1, 2].map((c) => fixed(view, at + 8 + 12 * row + 4 * c)) as [number, number, number]);
+const readMatrix = (view: DataView, at: number): Matrix3 =>
+  Array.from({ length: 9 }, (_, i) => fixed(view, at + 8 + 4 * i));
 
 /** A curveType or parametricCurveType sampled at TABLE_SIZE codes; undefined when it is neither. */
 function readCurve(icc: DataView, at: number): Float32Array | undefined {
@@ -158,13 +160,13 @@ function nameCurve(table: Float32Array): Transfer {
 }
 
 /** Undefined where the colorants span no space of colours. */
-function namePrimaries(colorants: Matrix, toNative: Matrix): Primaries | undefined {
+function namePrimaries(colorants: Colorants, toNative: Matrix3): Primaries | undefined {
   for (const [name, known] of Object.entries(namedColorants)) {
     if (known.every((row, i) => row.every((value, c) => Math.abs(value - colorants[i][c]) < SAME_COLORANT))) {
       return name as Extract<Primaries, string>;
     }
   }
-  const [red, green, blue] = colorants.map((xyz) => times(toNative, xyz));
+  const [red, green, blue] = colorants.map((xyz) => apply(toNative, xyz));
   const xy = ([x, y, z]: readonly [number, number, number]): [number, number] => [x / (x + y + z), y / (x + y + z)];
   const white = red.map((value, i) => value + green[i] + blue[i]) as [number, number, number];
   const found = [red, green, blue, white].map(xy);
@@ -173,37 +175,4 @@ function namePrimaries(colorants: Matrix, toNative: Matrix): Primaries | undefin
   // Comparisons that NaN fails.
   if (!(found.flat().every((value) => Math.abs(value) <= 10) && Math.abs(area) >= 1e-3 && wy >= 1e-3)) return undefined;
   return { red: xy(red), green: xy(green), blue: xy(blue), white: xy(white) } satisfies Chromaticities;
-}
-
-const D50 = [0.9642, 1, 0.8249] as const;
-/** Bradford cone responses (ICC.1, annex E). */
-const bradford: Matrix = [
-  [0.8951, 0.2664, -0.1614],
-  [-0.7502, 1.7135, 0.0367],
-  [0.0389, -0.0685, 1.0296],
-];
-
-/** Undoes the adaptation from `white` to D50 that version 2 profiles apply without saying so. */
-function fromD50(white: readonly [number, number, number]): Matrix {
-  const from = times(bradford, D50);
-  const to = times(bradford, white);
-  const scaled = bradford.map((row, i) => row.map((value) => (value * to[i]) / from[i]) as [number, number, number]);
-  return multiply(invert(bradford), scaled);
-}
-
-const times = (m: Matrix, v: readonly [number, number, number]) =>
-  m.map((row) => row[0] * v[0] + row[1] * v[1] + row[2] * v[2]) as [number, number, number];
-
-const multiply = (a: Matrix, b: Matrix): Matrix =>
-  a.map(
-    (row) => [0, 1, 2].map((c) => row[0] * b[0][c] + row[1] * b[1][c] + row[2] * b[2][c]) as [number, number, number],
-  );
-
-function invert(m: Matrix): Matrix {
-  const cofactor = (r: number, c: number) => {
-    const [r1, r2, c1, c2] = [(r + 1) % 3, (r + 2) % 3, (c + 1) % 3, (c + 2) % 3];
-    return m[r1][c1] * m[r2][c2] - m[r1][c2] * m[r2][c1];
-  };
-  const determinant = m[0][0] * cofactor(0, 0) + m[0][1] * cofactor(0, 1) + m[0][2] * cofactor(0, 2);
-  return [0, 1, 2].map((r) => [0, 1, 2].map((c) => cofactor(c, r) / determinant) as [number, number, number]);
 }

@@ -1,4 +1,5 @@
 import { basename, resolve } from "node:path";
+import { DEFAULT_MEMORY } from "../default-memory.js";
 import { SmhdrError, shown, throwIfAborted } from "../errors.js";
 import type { Image } from "../image.js";
 import { alignBracket } from "./align.js";
@@ -16,7 +17,6 @@ import { depthOf, memoryPixels, pixelBytes } from "./pixels.js";
 import { buildProxy } from "./proxy.js";
 
 export const MAX_EXPOSURES = 16;
-const DEFAULT_MEMORY = 2 * 1024 ** 3;
 /** The part of the memory that a bracket's pixels may hold; the result and the work on it need the rest. */
 const MEMORY_SHARE = 1 / 4;
 /** The part of the time that decoding takes; aligning and following take the rest. */

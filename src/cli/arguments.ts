@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { InvalidArgumentError, Option } from "commander";
+import { DEFAULT_MEMORY } from "../default-memory.js";
 import type { NativeDevices } from "../engine/addon.js";
 import { type DeviceName, deviceNames, isDeviceName } from "../engine/select.js";
 import { LEAST_TILE } from "../reconstruct/tiles.js";
@@ -81,7 +82,7 @@ export function trainingDeviceOption(): Option {
 
 /** --memory, for what `use` says. */
 export function memoryOption(use = "memory to stay within, such as 512M or 4G"): Option {
-  return new Option("--memory <size>", use).argParser(parseMemory).default(2 ** 31, "2GiB");
+  return new Option("--memory <size>", use).argParser(parseMemory).default(DEFAULT_MEMORY, "2GiB");
 }
 
 export function threadsOption(): Option {

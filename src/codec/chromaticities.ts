@@ -3,6 +3,10 @@ import type { Chromaticities, Primaries } from "../image.js";
 /** Nine numbers, row by row. */
 export type Matrix3 = readonly number[];
 
+export type Xyz = readonly [number, number, number];
+
+/** The white that ICC profiles relate colours to. */
+export const D50: Xyz = [0.9642, 1, 0.8249];
 const D65 = [0.3127, 0.329] as const;
 
 const NAMED: Record<Exclude<Primaries, Chromaticities>, Chromaticities> = {
@@ -46,28 +50,30 @@ export function rgbToXyz(primaries: Primaries): Matrix3 {
   const { red, green, blue, white } = chromaticitiesOf(primaries);
   const columns = [red, green, blue].map(([x, y]) => [x, y, 1 - x - y]);
   const p = [0, 1, 2].flatMap((row) => columns.map((column) => column[row]));
-  const [wx, wy] = white;
-  const s = apply(invert(p), [wx / wy, 1, (1 - wx - wy) / wy]);
+  const s = apply(invert(p), xyzOf(white));
   return p.map((value, i) => value * s[i % 3]);
 }
 
 /** Linear RGB from one set of primaries to another, whites adapted after Bradford. */
 export function rgbToRgb(from: Primaries, to: Primaries): Matrix3 {
-  const adapt = bradford(chromaticitiesOf(from).white, chromaticitiesOf(to).white);
+  const adapt = adaptation(whiteOf(from), whiteOf(to));
   return multiply(invert(rgbToXyz(to)), multiply(adapt, rgbToXyz(from)));
 }
 
 /** Linear RGB of these primaries to CIE XYZ under D50, as ICC profiles want it. */
 export function rgbToXyzD50(primaries: Primaries): Matrix3 {
-  return multiply(bradford(chromaticitiesOf(primaries).white, [0.9642 / 2.7891, 1 / 2.7891]), rgbToXyz(primaries));
+  return multiply(adaptation(whiteOf(primaries), D50), rgbToXyz(primaries));
 }
+
+const xyzOf = ([x, y]: readonly [number, number]): Xyz => [x / y, 1, (1 - x - y) / y];
+const whiteOf = (primaries: Primaries) => xyzOf(chromaticitiesOf(primaries).white);
 
 const BRADFORD: Matrix3 = [0.8951, 0.2664, -0.1614, -0.7502, 1.7135, 0.0367, 0.0389, -0.0685, 1.0296];
 
-function bradford(from: readonly [number, number], to: readonly [number, number]): Matrix3 {
-  const cone = ([x, y]: readonly [number, number]) => apply(BRADFORD, [x / y, 1, (1 - x - y) / y]);
-  const source = cone(from);
-  const target = cone(to);
+/** CIE XYZ under one white to that under another, by Bradford's cone responses (ICC.1, annex E). */
+export function adaptation(from: Xyz, to: Xyz): Matrix3 {
+  const source = apply(BRADFORD, from);
+  const target = apply(BRADFORD, to);
   const gains = [0, 1, 2].flatMap((i) => [0, 1, 2].map((j) => (i === j ? target[i] / source[i] : 0)));
   return multiply(invert(BRADFORD), multiply(gains, BRADFORD));
 }

@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { halfValues } from "../codec/half.js";
 import { SmhdrError, shown, unreadable } from "../errors.js";
 
 /** A float32 tensor and its shape. */
@@ -73,21 +74,15 @@ function toFloats(bytes: Uint8Array, dtype: string, count: number): Float32Array
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (dtype === "F32") new Uint8Array(out.buffer).set(bytes);
   else if (dtype === "F64") for (let i = 0; i < count; i++) out[i] = view.getFloat64(8 * i, true);
-  else if (dtype === "F16") for (let i = 0; i < count; i++) out[i] = halfToFloat(view.getUint16(2 * i, true));
-  else {
+  else if (dtype === "F16") {
+    const values = halfValues();
+    for (let i = 0; i < count; i++) out[i] = values[view.getUint16(2 * i, true)];
+  } else {
     // bfloat16 is the upper half of a float32.
     const bits = new Uint32Array(out.buffer);
     for (let i = 0; i < count; i++) bits[i] = view.getUint16(2 * i, true) << 16;
   }
   return out;
-}
-
-function halfToFloat(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24);
 }
 
 /** The bytes of a safetensors file of float32 tensors, in the map's order. */

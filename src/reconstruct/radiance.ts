@@ -1,5 +1,6 @@
 import type { Bracket, Note } from "../bracket/bracket.js";
 import { transferTable } from "../bracket/transfer.js";
+import { DEFAULT_MEMORY } from "../default-memory.js";
 import { loadAddon, type MergerOptions, type NativeDevice, type NativeMerger } from "../engine/addon.js";
 import { asSmhdrError, callNative, finishTask } from "../engine/task.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
@@ -18,7 +19,6 @@ export interface MergeRadianceOptions {
   readonly onNote?: ((note: Note) => void) | undefined;
 }
 
-const DEFAULT_MEMORY = 2 * 1024 ** 3;
 /** Rows of a strip at most: enough work for many threads, and small beside the result. */
 const STRIP_ROWS = 512;
 const LEAST_ROWS = 16;

@@ -1,4 +1,5 @@
 import type { Bracket, Note } from "../bracket/bracket.js";
+import { DEFAULT_MEMORY } from "../default-memory.js";
 import { buildCommand, hasAddon, type NativeDevice, oneDevice } from "../engine/addon.js";
 import type { Precision } from "../engine/engine.js";
 import { type DeviceName, isNative } from "../engine/select.js";
@@ -47,7 +48,6 @@ export interface RunOptions {
   readonly turn?: Turn | undefined;
 }
 
-const DEFAULT_MEMORY = 2 * 1024 ** 3;
 /** A bracket's pixels may hold a quarter of the memory (see ReadOptions.memory); the network gets what is left. */
 const NETWORK_SHARE = 3 / 4;
 

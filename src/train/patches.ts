@@ -1,4 +1,4 @@
-import { mergePixel } from "../reconstruct/network-input.js";
+import { mergePixel, radianceScale } from "../reconstruct/network-input.js";
 import type { TrainConfig } from "./config.js";
 import type { Scene } from "./dataset.js";
 import { Random } from "./synthesis/random.js";
@@ -66,7 +66,7 @@ export function inputPixel(
   to: number,
 ): void {
   const table = linearTable();
-  const scale = 1 / (2 ** exposureValue + 1e-8);
+  const scale = radianceScale(exposureValue);
   for (let c = 0; c < 3; c++) {
     const code = codes[at + channels[c]];
     out[to + c] = table[code] * scale;

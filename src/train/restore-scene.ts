@@ -4,6 +4,7 @@ import { linearTable } from "../bracket/transfer.js";
 import { SmhdrError } from "../errors.js";
 import type { LoadedNetwork } from "../reconstruct/loaded-network.js";
 import { bestCount, bracketRadiance, type NetworkOptions, selectionNote } from "../reconstruct/network.js";
+import { radianceScale } from "../reconstruct/network-input.js";
 import { mergeRadiance } from "../reconstruct/radiance.js";
 import type { Scene } from "./dataset.js";
 
@@ -30,7 +31,7 @@ export interface RestoreOptions {
 export function referenceAlone({ exposures, exposureValues }: Scene): Float32Array {
   const reference = exposures.length >> 1;
   const linear = linearTable(encoding.transfer, 16);
-  const scale = 1 / (2 ** exposureValues[reference] + 1e-8);
+  const scale = radianceScale(exposureValues[reference]);
   return Float32Array.from(exposures[reference], (code) => linear[code] * scale);
 }
 

@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { DEFAULT_MEMORY } from "../default-memory.js";
 import type { NativeDevices } from "../engine/addon.js";
 import { createTrainer, initialWeights, type Trainer } from "../engine/trainer.js";
 import { SmhdrError } from "../errors.js";
@@ -54,7 +55,7 @@ export interface TrainResult extends LoopResult {
  * @throws SmhdrError as runLoop does; INVALID_ARGUMENT where options do not go together or a checkpoint is another configuration's
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
-  const { output, data, sources, resume, signal, threads = 0, memory = 2 ** 31, onNote } = options;
+  const { output, data, sources, resume, signal, threads = 0, memory = DEFAULT_MEMORY, onNote } = options;
   if (data === undefined && sources === undefined)
     throw new SmhdrError("INVALID_ARGUMENT", "train: expected a data set (--data) or HDR images (--synthesize).");
   if (!resume) await checkUnused(output);
