@@ -213,23 +213,33 @@ export function makeConfig(given: unknown = {}, preset?: PresetName, source = "c
   return config;
 }
 
+/** What a run did before there were such keys. */
+const BEFORE = { squaredWeight: 0, ownWeight: 0, gateWeight: 0 } as const;
+
+/**
+ * The configuration of a run that was begun, all of it: it goes on as it was, whatever presets are by now.
+ * @throws SmhdrError as makeConfig does
+ */
+export function begunConfig(given: unknown, source: string): TrainConfig {
+  const isObject = typeof given === "object" && given !== null && !Array.isArray(given);
+  return makeConfig(isObject ? { ...BEFORE, ...given } : given, undefined, source);
+}
+
 /** Reads a configuration file (JSON: keys of TrainConfig and `preset`). Throws IO, BAD_INPUT or as makeConfig does. */
 export async function readConfig(path: string, preset?: PresetName): Promise<TrainConfig> {
   const text = await readFile(path, "utf8").catch((error: Error) => {
     throw unreadable(path, error);
   });
-  return parseConfig(text, preset, path);
+  return makeConfig(parseJson(text, path), preset, path);
 }
 
-/** The configuration that the text of a file, named `path` in errors, stands for. Throws BAD_INPUT or as makeConfig does. */
-export function parseConfig(text: string, preset: PresetName | undefined, path: string): TrainConfig {
-  let given: unknown;
+/** What the text of a file, named `path` in errors, says. Throws BAD_INPUT. */
+export function parseJson(text: string, path: string): unknown {
   try {
-    given = JSON.parse(text);
+    return JSON.parse(text);
   } catch (error) {
     throw new SmhdrError("BAD_INPUT", `${path}: is not JSON (${(error as Error).message}).`, { cause: error });
   }
-  return makeConfig(given, preset, path);
 }
 
 /** Where two configurations differ in what they compute: "patch (128, not 64)"; undefined where they do not. */

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { SmhdrError, unreadable } from "../errors.js";
 import { makeFolder } from "../output/make-folder.js";
 import { replaceFile } from "../output/replace-file.js";
-import { parseConfig, type TrainConfig } from "./config.js";
+import { begunConfig, parseJson, type TrainConfig } from "./config.js";
 
 /** The files of a run's folder. */
 export interface RunFolder {
@@ -62,7 +62,7 @@ export async function readRunConfig(folder: RunFolder): Promise<TrainConfig> {
     });
     throw new SmhdrError("IO", `${folder.path}: expected the folder of a training run, with a config.json.`, { cause });
   });
-  return parseConfig(text, undefined, folder.config);
+  return begunConfig(parseJson(text, folder.config), folder.config);
 }
 
 /** Names of the pictures, sorted. */

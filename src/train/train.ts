@@ -9,7 +9,7 @@ import type { Model } from "../model/model.js";
 import { FIRST_GATE, hasPrior, withPrior } from "../model/prior.js";
 import { readSafetensors, type StoredTensor } from "../model/safetensors.js";
 import { type Checkpoint, readCheckpoint } from "./checkpoint.js";
-import { configDifference, makeConfig, type TrainConfig } from "./config.js";
+import { begunConfig, configDifference, makeConfig, type TrainConfig } from "./config.js";
 import { findScenes, readScene, type Scene } from "./dataset.js";
 import { type LoopResult, type ProgressState, runLoop } from "./loop.js";
 import { cutMetrics } from "./metrics.js";
@@ -106,7 +106,7 @@ async function loadCheckpoint(output: string, { config, model }: TrainOptions): 
   const folder = runFolder(output);
   const begun = config ?? (await readRunConfig(folder));
   const checkpoint = await readCheckpoint(folder.checkpoint);
-  const difference = configDifference(begun, makeConfig(checkpoint.config, undefined, folder.checkpoint));
+  const difference = configDifference(begun, begunConfig(checkpoint.config, folder.checkpoint));
   if (difference)
     throw new SmhdrError(
       "INVALID_ARGUMENT",

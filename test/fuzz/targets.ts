@@ -22,7 +22,7 @@ import { writeOpenExr } from "../../src/output/write-openexr.js";
 import { writeRadianceHdr } from "../../src/output/write-radiance-hdr.js";
 import { decodeNpy, encodeNpy } from "../../src/segment/npy.js";
 import { understandCheckpoint } from "../../src/train/checkpoint.js";
-import { parseConfig } from "../../src/train/config.js";
+import { makeConfig, parseJson } from "../../src/train/config.js";
 import { parseExposureValues } from "../../src/train/dataset.js";
 import { profile } from "../bracket/profiles.js";
 import { file as luminanceChroma, packings } from "../codec/luminance-chroma-files.js";
@@ -214,8 +214,8 @@ export const targets: readonly Target[] = [
     name: "config",
     factor: 64,
     parse(bytes) {
-      const config = parseConfig(bytes.toString("utf8"), undefined, "config.json");
-      assert.deepEqual(parseConfig(JSON.stringify(config), undefined, "again.json"), config);
+      const config = makeConfig(parseJson(bytes.toString("utf8"), "config.json"));
+      assert.deepEqual(makeConfig(parseJson(JSON.stringify(config), "again.json")), config);
     },
     seeds: async () =>
       text(

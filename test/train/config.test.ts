@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { SmhdrError } from "../../src/errors.js";
-import { configDifference, makeConfig, readConfig } from "../../src/train/config.js";
+import { begunConfig, configDifference, makeConfig, readConfig } from "../../src/train/config.js";
 import { presets } from "../../src/train/presets.js";
 
 const refuses =
@@ -22,6 +22,15 @@ test("the preset paper is the published schedule", () => {
   assert.deepEqual(rate, { from: 5e-4, to: 5e-5, warmUp: 0 });
   assert.deepEqual(adam, { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
   assert.deepEqual([batch, patch, patchesPerScene, dropPath, perceptualWeight], [8, 128, 100, 0.1, 0.005]);
+});
+
+test("a run that was begun before there were some keys goes on without what they do", () => {
+  const { ownWeight, gateWeight, ...older } = presets.small;
+  assert.ok(ownWeight > 0 && gateWeight > 0);
+  assert.deepEqual(begunConfig(older, "config.json"), { ...older, ownWeight: 0, gateWeight: 0 });
+  assert.deepEqual(begunConfig(presets.small, "config.json"), presets.small);
+  for (const wrong of [[], null, "small"])
+    assert.throws(() => begunConfig(wrong, "config.json"), refuses(/config\.json: expected an object/));
 });
 
 test("every preset is a valid configuration, and keeps the curriculum's shape", () => {
