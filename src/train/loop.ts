@@ -252,7 +252,11 @@ class Run {
       throwIfAborted(signal);
       const scene = await scenes.scene(epoch, index);
       if (!scene.segments) throw new SmhdrError("INTERNAL", `${scene.name}: its segments are gone.`);
-      const measured = localQuality(await reconstructScene(scene, engine, memory, signal), scene.truth, scene.segments);
+      const measured = localQuality(
+        await reconstructScene(scene, engine, memory, { signal }),
+        scene.truth,
+        scene.segments,
+      );
       quality.set(index, measured);
       if (index < MAPPED) {
         const name = `maps-${index}-epoch-${String(epoch).padStart(5, "0")}.png`;

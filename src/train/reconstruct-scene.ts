@@ -1,4 +1,6 @@
 import type { Engine } from "../engine/engine.js";
+import { takeColourNoiseAway } from "../reconstruct/colour-noise.js";
+import { takeDriftBack } from "../reconstruct/drift.js";
 import { reconstructPicture } from "../reconstruct/network.js";
 import { mirror } from "../reconstruct/region.js";
 import { mergeSampler, type Sampler } from "../reconstruct/sampler.js";
@@ -9,25 +11,35 @@ import { inputPixel } from "./patches.js";
 const PADDING = 16;
 const order = [0, 1, 2];
 
-/** The radiance that an engine makes of a scene, interleaved RGB: at once where `memory` bytes allow, else in tiles. */
+/**
+ * The radiance that an engine makes of a scene, interleaved RGB: at once where `memory` bytes allow, else in tiles. With `finish` and a
+ * merge beside the exposures, drift and colour noise are taken away as in use; training sees the network without.
+ */
 export async function reconstructScene(
   scene: Scene,
   engine: Engine,
   memory: number,
-  signal?: AbortSignal,
+  { finish = false, signal }: { finish?: boolean; signal?: AbortSignal | undefined } = {},
 ): Promise<Float32Array> {
-  const { width, height } = scene;
+  const { width, height, merge, exposureValues } = scene;
   const samplers: Sampler[] = scene.exposures.map((codes, e) => ({
     async read(region, out) {
       let to = 0;
       for (let y = 0; y < region.height; y++)
         for (let x = 0; x < region.width; x++, to += 6) {
           const from = mirror(region.y + y, height) * width + mirror(region.x + x, width);
-          inputPixel(codes, from * 3, scene.exposureValues[e], order, out, to);
+          inputPixel(codes, from * 3, exposureValues[e], order, out, to);
         }
     },
   }));
-  if (scene.merge) samplers.push(mergeSampler({ width, height, data: scene.merge }, 1));
+  const inputs = merge ? [...samplers, mergeSampler({ width, height, data: merge }, 1)] : samplers;
   const options = { memory, tile: "auto", signal, padding: PADDING } as const;
-  return reconstructPicture({ width, height }, samplers, engine, options);
+  const picture = await reconstructPicture({ width, height }, inputs, engine, options);
+  if (finish && merge) {
+    const reference = samplers[samplers.length >> 1];
+    const exposures = samplers.map((sampler, e) => ({ sampler, exposureValue: exposureValues[e] }));
+    await takeDriftBack(picture, { width, height, data: merge }, 1, reference, { signal });
+    await takeColourNoiseAway(picture, width, exposures, { signal });
+  }
+  return picture;
 }

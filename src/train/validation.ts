@@ -10,7 +10,7 @@ export interface SceneResult {
   readonly psnrL: number;
 }
 
-/** PSNR of every scene; `each` gets the prediction before the next one is made. */
+/** PSNR of every scene, finished as in use; `each` gets the prediction before the next one is made. */
 export async function validate(
   scenes: readonly Scene[],
   engine: Engine,
@@ -20,7 +20,7 @@ export async function validate(
 ): Promise<SceneResult[]> {
   const results: SceneResult[] = [];
   for (const [index, scene] of scenes.entries()) {
-    const prediction = await reconstructScene(scene, engine, memory, signal);
+    const prediction = await reconstructScene(scene, engine, memory, { finish: true, signal });
     results.push({
       name: scene.name,
       psnrMu: psnr(prediction, scene.truth, muLaw),

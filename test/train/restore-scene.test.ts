@@ -4,9 +4,12 @@ import { createNativeEngine } from "../../src/engine/native.js";
 import { SmhdrError } from "../../src/errors.js";
 import { psnr } from "../../src/measure/psnr.js";
 import type { Model } from "../../src/model/model.js";
+import { withPrior } from "../../src/model/prior.js";
 import { readSafetensors } from "../../src/model/safetensors.js";
 import { LoadedNetwork } from "../../src/reconstruct/loaded-network.js";
 import type { Scene } from "../../src/train/dataset.js";
+import { prepareScene } from "../../src/train/prepare-scene.js";
+import { reconstructScene } from "../../src/train/reconstruct-scene.js";
 import { mergeScene, referenceAlone, restoreByNetwork } from "../../src/train/restore-scene.js";
 import { synthesizeBracket } from "../../src/train/synthesis/synthesize.js";
 import { madeUpSources } from "./sources.js";
@@ -102,4 +105,16 @@ test("exposures out of order and numbers of them that the model cannot take are 
   await assert.rejects(mergeScene(descending, options), fails("BAD_INPUT", /made up: .*number 2 has/));
   const two = { ...scene, exposures: scene.exposures.slice(1), exposureValues: [b, c] };
   await assert.rejects(restoreByNetwork(two, network, options), fails("UNSUPPORTED", /made up: .*takes 3 .*has 2/));
+});
+
+test("a prepared scene is finished as brackets are in use", async () => {
+  const own = { ...model, tensors: withPrior(model.tensors, 3, 0.5, "seen") };
+  const bracket = synthesizeBracket(madeUpSources, { width: 128, height: 128, exposures: 3, handheld: 0 }, 5);
+  const still: Scene = { ...bracket, name: "still", segments: undefined };
+  const { network } = await LoadedNetwork.load(own, "cpu", 1, "fp32");
+  const inUse = await restoreByNetwork(still, network, { ...options, align: "auto", follow: "auto" });
+  const engine = createNativeEngine(own, 1);
+  const prepared = await prepareScene(still);
+  assert.ok(largest(await reconstructScene(prepared, engine, 2 ** 31, { finish: true }), inUse) < 1e-5);
+  assert.ok(largest(await reconstructScene(prepared, engine, 2 ** 31), inUse) > 1e-3);
 });
