@@ -74,7 +74,8 @@ export interface TrainConfig {
   readonly scenesAtOnce: number;
   /**
    * For --synthesize: brackets per epoch, their side in pixels, stops between exposures (empty: mixed), the share of cameras whose
-   * curve is not gamma 2.2, the share of scenes in which anything moves, and the range of ISO settings, which decide the noise.
+   * curve is not gamma 2.2, the share of scenes in which anything moves, the range of ISO settings, which decide the noise, and what the
+   * network shall give: the scene's radiance, or what a merge makes of the same photographs without movement and noise.
    */
   readonly synthesis: {
     readonly scenes: number;
@@ -83,6 +84,7 @@ export interface TrainConfig {
     readonly response: number;
     readonly motion: number;
     readonly iso: readonly [number, number];
+    readonly truth: "scene" | "merged";
   };
   /** A checkpoint is written when so many minutes have passed since the last; 0: after every step. */
   readonly checkpointMinutes: number;
@@ -139,6 +141,7 @@ const choices: Readonly<Record<string, readonly string[]>> = {
   lossWeights: ["quality", "uniform"],
   precision: ["fp32", "bf16"],
   perceptual: ["vgg", "structure", "none"],
+  "synthesis.truth": ["scene", "merged"],
 };
 
 function refuse(where: string, expected: string, got: unknown): never {
@@ -174,8 +177,7 @@ function overlay(base: unknown, given: unknown, key: string, source: string): un
       given[0] <= given[1]
       ? given
       : refuse(where, `[low, high] within ${ISO_RANGE.join(" to ")}`, given);
-  if (typeof given !== "object" || given === null || Array.isArray(given))
-    return refuse(key ? where : source, "an object", given);
+  if (!isObject(given)) return refuse(key ? where : source, "an object", given);
   const out: Record<string, unknown> = { ...(base as object) };
   for (const [name, value] of Object.entries(given)) {
     const path = key ? `${key}.${name}` : name;
@@ -193,8 +195,8 @@ function overlay(base: unknown, given: unknown, key: string, source: string): un
  * @throws SmhdrError INVALID_ARGUMENT for an unknown key, a value out of range, or values that do not go together
  */
 export function makeConfig(given: unknown = {}, preset?: PresetName, source = "config"): TrainConfig {
-  if (typeof given !== "object" || given === null || Array.isArray(given)) refuse(source, "an object", given);
-  const { preset: own, ...changes } = given as Record<string, unknown>;
+  if (!isObject(given)) refuse(source, "an object", given);
+  const { preset: own, ...changes } = given;
   const name = preset ?? own ?? "small";
   if (typeof name !== "string" || !Object.hasOwn(presets, name))
     refuse(`${source}: preset`, Object.keys(presets).join(", "), name);
@@ -215,14 +217,20 @@ export function makeConfig(given: unknown = {}, preset?: PresetName, source = "c
 
 /** What a run did before there were such keys. */
 const BEFORE = { squaredWeight: 0, ownWeight: 0, gateWeight: 0 } as const;
+const BEFORE_IN_SYNTHESIS = { truth: "scene" } as const;
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /**
  * The configuration of a run that was begun, all of it: it goes on as it was, whatever presets are by now.
  * @throws SmhdrError as makeConfig does
  */
 export function begunConfig(given: unknown, source: string): TrainConfig {
-  const isObject = typeof given === "object" && given !== null && !Array.isArray(given);
-  return makeConfig(isObject ? { ...BEFORE, ...given } : given, undefined, source);
+  if (!isObject(given)) return makeConfig(given, undefined, source);
+  const { synthesis = {} } = given;
+  const completed = isObject(synthesis) ? { ...BEFORE_IN_SYNTHESIS, ...synthesis } : synthesis;
+  return makeConfig({ ...BEFORE, ...given, synthesis: completed }, undefined, source);
 }
 
 /** Reads a configuration file (JSON: keys of TrainConfig and `preset`). Throws IO, BAD_INPUT or as makeConfig does. */

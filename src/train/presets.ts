@@ -28,7 +28,7 @@ const paper: TrainConfig = {
   trained: [],
   validation: { every: 5, scenes: 4 },
   scenesAtOnce: 0,
-  synthesis: { scenes: 74, size: 256, evSpacing: [], response: 0.1, motion: 0.9, iso: ISO },
+  synthesis: { scenes: 74, size: 256, evSpacing: [], response: 0.1, motion: 0.9, iso: ISO, truth: "scene" },
   checkpointMinutes: 5,
   metricsEvery: 10,
 };
@@ -49,7 +49,7 @@ const small: TrainConfig = {
   perceptual: "structure",
   perceptualWeight: 0.1,
   validation: { every: 2, scenes: 4 },
-  synthesis: { scenes: 100, size: 256, evSpacing: [], response: 0.1, motion: 0.9, iso: ISO },
+  synthesis: { scenes: 100, size: 256, evSpacing: [], response: 0.1, motion: 0.9, iso: ISO, truth: "merged" },
 };
 
 /** For tests: seconds on a few small scenes. */
@@ -63,7 +63,7 @@ const tiny: TrainConfig = {
   rate: { from: 4e-3, to: 4e-4, warmUp: 0 },
   averageDecay: 0.9,
   validation: { every: 4, scenes: 1 },
-  synthesis: { scenes: 4, size: 64, evSpacing: [2], response: 0.1, motion: 0.9, iso: ISO },
+  synthesis: { scenes: 4, size: 64, evSpacing: [2], response: 0.1, motion: 0.9, iso: ISO, truth: "scene" },
   metricsEvery: 1,
 };
 

@@ -1,11 +1,13 @@
 import { availableParallelism } from "node:os";
 import { dirname } from "node:path";
+import { DEFAULT_MEMORY } from "../default-memory.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import { segmentPhotograph } from "../segment/segment-map.js";
 import type { TrainConfig } from "./config.js";
 import { measuresQuality } from "./curriculum.js";
 import { readScene, type Scene, type SceneFiles } from "./dataset.js";
 import { prepareScene } from "./prepare-scene.js";
+import { mergeScene } from "./restore-scene.js";
 import { streamBrackets } from "./synthesis/stream.js";
 import type { SyntheticBracket } from "./synthesis/synthesize.js";
 
@@ -84,6 +86,16 @@ export async function folderScenes(
   };
 }
 
+/** What a merge makes of photographs in which nothing moves. */
+function mergeStill(
+  { width, height, exposureValues, truth }: SyntheticBracket,
+  exposures: readonly Uint16Array[],
+  signal: AbortSignal | undefined,
+): Promise<Float32Array> {
+  const scene = { name: "still", width, height, exposureValues, exposures, truth, segments: undefined };
+  return mergeScene(scene, { align: "none", follow: "none", memory: DEFAULT_MEMORY, tile: "auto", signal });
+}
+
 /**
  * Scenes made while training goes on: new ones whenever local quality is measured, or every epoch where it never is.
  * @throws SmhdrError as streamBrackets does, when scenes are asked for.
@@ -93,7 +105,7 @@ export function synthesizedScenes(
   config: TrainConfig,
   { threads = availableParallelism(), prepared, signal, onProgress }: SceneOptions & { threads?: number } = {},
 ): SceneSet {
-  const { scenes: count, size, evSpacing, response, motion, iso } = config.synthesis;
+  const { scenes: count, size, evSpacing, response, motion, iso, truth } = config.synthesis;
   const workers = Math.max(1, threads - 1); // training has the other
   const measured = needsSegments(config);
   const generation = (epoch: number) => {
@@ -119,6 +131,7 @@ export function synthesizedScenes(
           response,
           motion,
           iso,
+          still: truth === "merged",
           ...(evSpacing.length > 0 && { evSpacing }),
         },
         seed: config.seed,
@@ -133,11 +146,13 @@ export function synthesizedScenes(
     while (scenes.length < count) {
       const { value } = await stream.next();
       if (!value) throw new SmhdrError("INTERNAL", "The synthesis ended early.");
-      const middle = value.exposures[config.exposures >> 1];
-      const scene = {
-        ...value,
+      const { still, ...bracket } = value;
+      const middle = bracket.exposures[config.exposures >> 1];
+      const scene: Scene = {
+        ...bracket,
         name: `${number}-${scenes.length}`,
         segments: measured ? segmentPhotograph(middle, size, size).ids : undefined,
+        ...(still && { truth: await mergeStill(bracket, still, signal) }),
       };
       scenes.push(prepared ? await prepareScene(scene, signal) : scene);
       if (first) onProgress?.(scenes.length / count);

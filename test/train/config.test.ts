@@ -25,9 +25,13 @@ test("the preset paper is the published schedule", () => {
 });
 
 test("a run that was begun before there were some keys goes on without what they do", () => {
-  const { ownWeight, gateWeight, ...older } = presets.small;
-  assert.ok(ownWeight > 0 && gateWeight > 0);
-  assert.deepEqual(begunConfig(older, "config.json"), { ...older, ownWeight: 0, gateWeight: 0 });
+  const { ownWeight, gateWeight, synthesis, ...older } = presets.small;
+  const { truth, ...fewer } = synthesis;
+  assert.ok(ownWeight > 0 && gateWeight > 0 && truth === "merged");
+  assert.deepEqual(begunConfig({ ...older, synthesis: fewer }, "config.json"), {
+    ...{ ...older, ownWeight: 0, gateWeight: 0 },
+    synthesis: { ...fewer, truth: "scene" },
+  });
   assert.deepEqual(begunConfig(presets.small, "config.json"), presets.small);
   for (const wrong of [[], null, "small"])
     assert.throws(() => begunConfig(wrong, "config.json"), refuses(/config\.json: expected an object/));

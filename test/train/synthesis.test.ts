@@ -72,6 +72,17 @@ test("hand shake moves the other exposures, by no more than asked", () => {
   assert.ok(shaken.filter((bracket) => worstCode(bracket, () => true) > 500).length >= 8);
 });
 
+test("the reference's moment can be photographed at every exposure, and changes nothing else", () => {
+  const options = { ...size, exposures: 3, response: 0, motion: 1, handheld: 1 };
+  for (const [i, bracket] of make({ ...options, still: true }, 4).entries()) {
+    const { still = [], ...others } = bracket;
+    assert.deepEqual(others, make(options, 4)[i]);
+    assert.equal(still.length, 3);
+    const photographed = { ...bracket, exposures: still };
+    assert.ok(worstCode(photographed, () => true) <= 2);
+  }
+});
+
 test("8-bit codes are multiples of 257, 16-bit ones mostly not", () => {
   const [eight] = make({ ...size, exposures: 3, bits: 8 }, 1);
   const [sixteen] = make({ ...size, exposures: 3, bits: 16 }, 1);

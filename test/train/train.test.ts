@@ -151,7 +151,7 @@ test("stopped anywhere and gone on with, a run arrives at the same bits", async 
 test("so does a run whose scenes are made on the way", async () => {
   const sources = await writeSources(root);
   const config = tinyConfig({
-    synthesis: { scenes: 3, size: 48, evSpacing: [2], response: 0.1, motion: 0.9, iso: [100, 6400] },
+    synthesis: { scenes: 3, size: 48, evSpacing: [2], response: 0.1, motion: 0.9, iso: [100, 6400], truth: "merged" },
     masks: "random",
     perceptual: "vgg",
     lossWeights: "uniform",
@@ -339,7 +339,7 @@ test("bad data sets are refused before anything is written", async () => {
       async () => {},
       tinyConfig({
         patch: 64,
-        synthesis: { scenes: 1, size: 64, evSpacing: [], response: 0.1, motion: 0.9, iso: [100, 6400] },
+        synthesis: { scenes: 1, size: 64, evSpacing: [], response: 0.1, motion: 0.9, iso: [100, 6400], truth: "scene" },
       }),
     ),
     fails("BAD_INPUT", /64x64 pixels for a patch, got 72x56/),

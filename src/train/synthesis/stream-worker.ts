@@ -28,7 +28,8 @@ async function handle(message: ToWorker): Promise<[FromWorker, ArrayBuffer[]] | 
     return undefined;
   }
   const bracket = synthesizeBracket(sources, options as SynthesisOptions, message.seed);
-  const buffers = [bracket.truth, bracket.moving, ...bracket.exposures].map((array) => array.buffer as ArrayBuffer);
+  const { truth, moving, exposures, still = [] } = bracket;
+  const buffers = [truth, moving, ...exposures, ...still].map((array) => array.buffer as ArrayBuffer);
   return [{ kind: "bracket", index: message.index, bracket }, buffers];
 }
 

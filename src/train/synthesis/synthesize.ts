@@ -45,6 +45,8 @@ export interface SynthesisOptions {
   readonly clipped?: readonly [number, number];
   /** Probability of fine procedural texture on the scene. Default 0.3. */
   readonly texture?: number;
+  /** Whether to photograph the reference's moment at every exposure, too. Default false. */
+  readonly still?: boolean;
 }
 
 /** A bracket with its truth. Everything is interleaved RGB, rows top to bottom. */
@@ -59,6 +61,8 @@ export interface SyntheticBracket {
   readonly truth: Float32Array;
   /** 1 where anything moved, in the reference's geometry (hand shake does not count). */
   readonly moving: Uint8Array;
+  /** With the option `still`: codes of 16 bits that the camera would give if nothing moved, nor its hands, without noise. */
+  readonly still?: readonly Uint16Array[];
 }
 
 /**
@@ -107,6 +111,8 @@ export function synthesizeBracket(
 
   const frame = new Float32Array(width * height * 3);
   let truth = frame;
+  let still: Uint16Array[] | undefined;
+  const gain = (ev: number) => 2 ** (ev - exposureValues[reference]);
   const exposures = exposureValues.map((ev, i) => {
     const sway = foliage && i !== reference ? { foliage, waves: foliage.fields[i] } : undefined;
     renderBackground(frame, plate, width, height, shakes[i], sway);
@@ -118,12 +124,14 @@ export function synthesizeBracket(
       const scale = 2 ** -exposureValues[reference];
       truth = new Float32Array(frame.length);
       for (let k = 0; k < frame.length; k++) truth[k] = Math.min(1, frame[k] * scale);
+      if (options.still)
+        still = exposureValues.map((other) => expose(frame, gain(other), undefined, response, 16, random));
     }
-    const codes = expose(frame, 2 ** (ev - exposureValues[reference]), noise, response, bits, random);
+    const codes = expose(frame, gain(ev), noise, response, bits, random);
     if (quality !== undefined) throughJpeg(codes, width, height, quality, subsampled);
     return codes;
   });
-  return { width, height, exposureValues, exposures, truth, moving };
+  return { width, height, exposureValues, exposures, truth, moving, ...(still && { still }) };
 }
 
 function validateOptions(sources: readonly SourceImage[], options: SynthesisOptions, seed: number): void {
