@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { type SpawnSyncReturns, spawnSync } from "node:child_process";
+import { execFile, type SpawnSyncReturns, spawnSync } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 /** The addon's build: what both need is compiled once. */
@@ -28,12 +29,15 @@ function buildNativeTests(): string[] {
 
 const names = buildNativeTests();
 
-describe("native core (ctest)", () => {
+// As many at once as there are processors: most of them compute on one.
+describe("native core (ctest)", { concurrency: availableParallelism() }, () => {
   it("has tests", () => assert.ok(names.length > 0));
   for (const name of names) {
-    it(name, () => {
-      const result = cmake("ctest", "--test-dir", build, "--output-on-failure", "--timeout", "300", "-R", `^${name}$`);
-      assert.equal(result.status, 0, `${result.stdout}${result.stderr}`);
+    it(name, async () => {
+      const args = ["--test-dir", build, "--output-on-failure", "--timeout", "300", "-R", `^${name}$`];
+      await promisify(execFile)("ctest", args, { cwd: root, maxBuffer: 1 << 28 }).catch(({ stdout, stderr }) =>
+        assert.fail(`${stdout}${stderr}`),
+      );
     });
   }
 });
