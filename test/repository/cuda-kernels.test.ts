@@ -22,8 +22,7 @@ it("every CUDA kernel is compiled for every architecture and hardly spills", { s
   const architectures = head.match(/sm_\d+/g) ?? [];
   const listed: readonly string[] = readFileSync(`${root}cmake/cuda.cmake`, "utf8").match(/\d+(?=-real)/g) ?? [];
   for (const arch of architectures) assert.ok(listed.includes(arch.slice(3)), arch);
-  const asked = process.env.CUDAARCHS?.match(/\d+-real/g)?.length ?? 3;
-  assert.ok(architectures.length >= asked && rows.length > 30, head);
+  assert.ok(architectures.length >= 3 && rows.length > 30, head);
   for (const row of rows) {
     const cells = row.split(/\s+/).slice(0, architectures.length);
     for (const [i, cell] of cells.entries()) {
