@@ -1,4 +1,5 @@
 import { basename, resolve } from "node:path";
+import { checkThreads } from "../check-threads.js";
 import { DEFAULT_MEMORY } from "../default-memory.js";
 import { SmhdrError, shown, throwIfAborted } from "../errors.js";
 import type { Image } from "../image.js";
@@ -231,11 +232,7 @@ function checkOptions(count: number, { reference, ev, align, follow, threads }: 
     throw new SmhdrError("INVALID_ARGUMENT", `reference: expected a whole number from ${range}; got ${reference}.`);
   }
   if (ev !== undefined) checkGiven(ev, count);
-  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 0))
-    throw new SmhdrError(
-      "INVALID_ARGUMENT",
-      `threads: expected a whole number from 0 (all processors); got ${shown(threads)}.`,
-    );
+  checkThreads(threads);
   for (const [name, value] of Object.entries({ align, follow })) {
     if (value !== undefined && value !== "auto" && value !== "none")
       throw new SmhdrError("INVALID_ARGUMENT", `${name}: expected "auto" or "none"; got ${shown(value)}.`);

@@ -3,8 +3,7 @@ import type { Bracket, Note } from "../bracket/bracket.js";
 import type { Engine } from "../engine/engine.js";
 import { SmhdrError, throwIfAborted } from "../errors.js";
 import type { Radiance } from "../image.js";
-import { takeColourNoiseAway } from "./colour-noise.js";
-import { takeDriftBack } from "./drift.js";
+import { finishPicture } from "./finish.js";
 import { bringHighlights } from "./highlights.js";
 import { mergeRadiance } from "./radiance.js";
 import type { Region } from "./region.js";
@@ -161,9 +160,8 @@ export async function bracketRadiance(
       sampler: samplers[at],
       exposureValue: bracket.exposures[i].exposureValue,
     }));
-    const reference = samplers[chosen.indexOf(bracket.reference)];
-    await takeDriftBack(data, merge, mergeScale, reference, { threads, signal: options.signal });
-    await takeColourNoiseAway(data, bracket.width, exposures, { threads, signal: options.signal });
+    const reference = chosen.indexOf(bracket.reference);
+    await finishPicture(data, merge, mergeScale, exposures, reference, { threads, signal: options.signal });
     if (chosen[0] > 0) bringHighlights(data, merge.data, mergeScale);
   }
   const scale = 2 ** -shift;

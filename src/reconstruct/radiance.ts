@@ -1,5 +1,6 @@
 import type { Bracket, Note } from "../bracket/bracket.js";
 import { transferTable } from "../bracket/transfer.js";
+import { checkThreads } from "../check-threads.js";
 import { DEFAULT_MEMORY } from "../default-memory.js";
 import { loadAddon, type MergerOptions, type NativeDevice, type NativeMerger } from "../engine/addon.js";
 import { asSmhdrError, callNative, finishTask } from "../engine/task.js";
@@ -35,12 +36,7 @@ const sampleBytes = { uint8: 1, uint16: 2, float32: 4 } as const;
  */
 export async function mergeRadiance(bracket: Bracket, options: MergeRadianceOptions = {}): Promise<Radiance> {
   const { threads = 0, memory = DEFAULT_MEMORY, device = "cpu", signal, onProgress, onNote } = options;
-  if (!(Number.isInteger(threads) && threads >= 0)) {
-    throw new SmhdrError(
-      "INVALID_ARGUMENT",
-      `threads: expected a whole number from 0 (all processors); got ${threads}.`,
-    );
-  }
+  checkThreads(threads);
   throwIfAborted(signal);
   const { width, height, exposures, reference } = bracket;
   const stores = exposures.map(({ pixels }) => pixels);

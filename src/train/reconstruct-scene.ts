@@ -1,6 +1,5 @@
 import type { Engine } from "../engine/engine.js";
-import { takeColourNoiseAway } from "../reconstruct/colour-noise.js";
-import { takeDriftBack } from "../reconstruct/drift.js";
+import { finishPicture } from "../reconstruct/finish.js";
 import { reconstructPicture } from "../reconstruct/network.js";
 import { mirror } from "../reconstruct/region.js";
 import { mergeSampler, type Sampler } from "../reconstruct/sampler.js";
@@ -36,10 +35,8 @@ export async function reconstructScene(
   const options = { memory, tile: "auto", signal, padding: PADDING } as const;
   const picture = await reconstructPicture({ width, height }, inputs, engine, options);
   if (finish && merge) {
-    const reference = samplers[samplers.length >> 1];
     const exposures = samplers.map((sampler, e) => ({ sampler, exposureValue: exposureValues[e] }));
-    await takeDriftBack(picture, { width, height, data: merge }, 1, reference, { signal });
-    await takeColourNoiseAway(picture, width, exposures, { signal });
+    await finishPicture(picture, { width, height, data: merge }, 1, exposures, exposures.length >> 1, { signal });
   }
   return picture;
 }
