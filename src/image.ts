@@ -19,6 +19,9 @@ export interface Encoding {
 
 export type PixelData = Uint8Array | Uint16Array | Float32Array;
 
+/** More pixels than any camera has; a file that says more is broken or hostile, and is refused before anything is allocated. */
+export const MAX_PIXELS = 2 ** 28;
+
 /** An image in memory: rows top to bottom, channels interleaved, no padding. Integers span [0, max of the type] = [0, 1]. */
 export interface Image {
   readonly width: number;

@@ -3,15 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp, { type Metadata, type Sharp } from "sharp";
 import { SmhdrError, unreadable } from "../errors.js";
-import type { Encoding } from "../image.js";
+import { type Encoding, MAX_PIXELS } from "../image.js";
 import type { PixelStore } from "./bracket.js";
 import { readColour } from "./colour.js";
 import { type CameraSettings, type ExifTags, loadExif, number, readCameraSettings, settingsOf } from "./metadata.js";
 import { filePixels, memoryPixels, type PixelFormat } from "./pixels.js";
 import { buildProxy, type ExposureProxy } from "./proxy.js";
-
-/** More pixels than any camera has; what says more is broken or hostile, and is refused before anything is allocated. */
-export const MAX_PIXELS = 2 ** 28;
 
 /** An encoded photograph: a path, or the bytes of a file. */
 export type PhotographSource = string | Buffer;

@@ -1,11 +1,9 @@
-import type { Image } from "../image.js";
+import { type Image, MAX_PIXELS } from "../image.js";
 import { primariesFrom } from "./chromaticities.js";
 import { decodeScanLines, decodesBlocks } from "./openexr-blocks.js";
 import { checkExrBlocks, checkExrSize, type ExrHeader, readExrHeader, unsupportedExr } from "./openexr-header.js";
 import { decodeLuminanceChroma } from "./openexr-luminance-chroma.js";
 import { decodeWithThree } from "./three-exr.js";
-
-const MAX_PIXELS = 2 ** 28;
 
 /**
  * Decodes the (first) image of an OpenEXR file to float32 linear RGB: its data window, red, green and blue,

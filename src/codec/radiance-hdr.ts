@@ -1,8 +1,7 @@
 import { SmhdrError } from "../errors.js";
-import type { Image, Primaries } from "../image.js";
+import { type Image, MAX_PIXELS, type Primaries } from "../image.js";
 import { primariesFrom } from "./chromaticities.js";
 
-const MAX_PIXELS = 2 ** 28;
 /** More pixels than this need a byte of the file for every thousand: a small file cannot ask for gigabytes. */
 const FREE_PIXELS = 2 ** 22;
 const PIXELS_PER_BYTE = 1000;

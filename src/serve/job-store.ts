@@ -1,6 +1,6 @@
-import { MAX_PIXELS } from "../bracket/decode.js";
 import { pixelBytes } from "../bracket/pixels.js";
 import { MAX_EXPOSURES } from "../bracket/read-bracket.js";
+import { MAX_PIXELS } from "../image.js";
 import { ServiceError } from "./errors.js";
 import { FileExposure } from "./file-exposure.js";
 import { Job } from "./job.js";

@@ -1,7 +1,6 @@
-import { mergeRadiance } from "../reconstruct/radiance.js";
 import { exposureSampler } from "../reconstruct/sampler.js";
 import type { Scene } from "./dataset.js";
-import { bracketOf } from "./restore-scene.js";
+import { bracketOf, mergeBracket } from "./restore-scene.js";
 
 /**
  * A scene as a network with a prior meets brackets in use: aligned and what moved followed, with the merge beside the
@@ -12,9 +11,7 @@ export async function prepareScene(scene: Scene, signal?: AbortSignal): Promise<
   const { width, height, exposureValues } = scene;
   const bracket = await bracketOf(scene, { align: "auto", follow: "auto", signal });
   try {
-    const { data } = await mergeRadiance(bracket, { signal });
-    const scale = 2 ** -exposureValues[0];
-    const merge = scale === 1 ? data : data.map((value) => value * scale);
+    const merge = await mergeBracket(bracket, exposureValues, { signal });
     const values = new Float32Array(width * height * 6);
     const exposures: Uint16Array[] = [];
     for (const exposure of bracket.exposures) {

@@ -39,12 +39,21 @@ export function referenceAlone({ exposures, exposureValues }: Scene): Float32Arr
 export async function mergeScene(scene: Scene, options: RestoreOptions): Promise<Float32Array> {
   const bracket = await bracketOf(scene, options);
   try {
-    const { data } = await mergeRadiance(bracket, options);
-    const scale = 2 ** -scene.exposureValues[0];
-    return scale === 1 ? data : data.map((value) => value * scale);
+    return await mergeBracket(bracket, scene.exposureValues, options);
   } finally {
     bracket.close();
   }
+}
+
+/** The merge of a scene's bracket, on the scale of its exposure values. Throws as mergeRadiance. */
+export async function mergeBracket(
+  bracket: Bracket,
+  exposureValues: readonly number[],
+  options: Parameters<typeof mergeRadiance>[1],
+): Promise<Float32Array> {
+  const { data } = await mergeRadiance(bracket, options);
+  const scale = 2 ** -exposureValues[0];
+  return scale === 1 ? data : data.map((value) => value * scale);
 }
 
 /**
